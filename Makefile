@@ -1,0 +1,78 @@
+# What a contributor types. `make help` lists it; README.md and CONTRIBUTING.md
+# say when. Nothing here needs more than Go, Python 3 with pip, a JDK and Maven.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TOOLS := .tools
+BIN := bin/extauthz
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# -buildvcs=false: the version is stamped below, and stamping by Go itself fails
+# where git refuses a checkout that another user owns.
+BUILD := -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)'
+LINT := go tool -modfile=tools/go.mod golangci-lint
+# Modules of their own, which keep the product's go.mod short.
+MODULES := $(patsubst %/go.mod,%,$(wildcard bench/go.mod))
+
+# Read by the tests: the binary under test, and the folder of the real parts.
+export EXTAUTHZ_BIN := $(CURDIR)/$(BIN)
+export EXTAUTHZ_TOOLS := $(CURDIR)/$(TOOLS)
+# How long each fuzz target runs, and how many cases each property is given.
+FUZZTIME ?= 3s
+CHECKS ?= 100
+# More flags for `go test`, such as -v.
+TESTFLAGS ?=
+
+.PHONY: demo
+demo: build tools ## Envoy in front, the service behind, on loopback; ARGS=--once ends by itself
+	go run -buildvcs=false ./integration/demo $(ARGS)
+
+.PHONY: run
+run: build ## the service alone, with the quickstart's configuration
+	$(BIN) serve --config envoy-examples/quickstart/extauthz.yaml $(ARGS)
+
+.PHONY: build
+build: ## bin/extauthz
+	go build $(BUILD) -o $(BIN) ./cmd/extauthz
+
+.PHONY: check
+check: ## under a minute: vet, format, import rules, short unit tests
+	go vet ./...
+	go vet -tags integration ./integration/...
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	  [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
+	go test -short ./...
+
+.PHONY: test
+test: build tools ## everything: unit tests and a real Envoy with -race, fuzz targets briefly
+	go vet ./...
+	go vet -tags integration ./integration/...
+	RAPID_CHECKS=$(CHECKS) go test -race $(TESTFLAGS) ./...
+	go test -race $(TESTFLAGS) -tags integration -timeout 20m ./integration/...
+	tools/fuzz $(FUZZTIME)
+	for module in $(MODULES); do (cd $$module && go vet ./... && go test $(TESTFLAGS) ./...); done
+
+.PHONY: test-long
+test-long: ## as test, with more cases, more rounds and a minute for each fuzz target
+	EXTAUTHZ_TEST_LONG=1 $(MAKE) test CHECKS=20000 FUZZTIME=60s
+
+.PHONY: bench
+bench: build ## the service beside a no-op gRPC server, in one run
+	$(MAKE) -C bench run
+
+.PHONY: lint
+lint: ## golangci-lint with .golangci.yml
+	$(LINT) run --build-tags integration ./...
+
+.PHONY: fmt
+fmt: ## gofumpt and the order of imports
+	$(LINT) fmt ./...
+
+.PHONY: tools
+tools: ## the real parts for demo and test, pinned by version and SHA-256, into .tools
+	@tools/fetch $(TOOLS)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
