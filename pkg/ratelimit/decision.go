@@ -9,6 +9,8 @@ type Charge struct {
 	// Settle books the charge whatever the balance and whatever the decision's
 	// other charges: it never denies.
 	Settle bool
+	// Required denies the charge where no limits apply to it.
+	Required bool
 }
 
 // Decision is the answer to one or more charges that are taken together, all
@@ -32,15 +34,16 @@ type Reason uint8
 
 // The reasons.
 const (
-	ReasonAllowed  Reason = iota
-	ReasonNoLimits        // allowed: no limits apply to any of the charges
-	ReasonBypass          // allowed: the buckets' mode is bypass
-	ReasonExceeded        // denied: too few tokens
-	ReasonNever           // denied: a charge is larger than its bucket
-	ReasonDisabled        // denied: the bucket's mode is disabled
+	ReasonAllowed   Reason = iota
+	ReasonNoLimits         // allowed: no limits apply to any of the charges
+	ReasonBypass           // allowed: the buckets' mode is bypass
+	ReasonExceeded         // denied: too few tokens
+	ReasonNever            // denied: a charge is larger than its bucket
+	ReasonDisabled         // denied: the bucket's mode is disabled
+	ReasonUnlimited        // denied: no limits apply to a charge that requires some
 )
 
-var reasonNames = [...]string{"allowed", "no_limits", "bypass", "exceeded", "never", "disabled"}
+var reasonNames = [...]string{"allowed", "no_limits", "bypass", "exceeded", "never", "disabled", "unlimited"}
 
 // String is the reason's name, as metrics and JSON have it.
 func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r)) }

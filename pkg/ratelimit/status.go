@@ -1,0 +1,161 @@
+package ratelimit
+
+import (
+	"math"
+	"time"
+)
+
+// decision says what came of a batch.
+func (b *batch) decision(charges []Charge) Decision {
+	d := Decision{OnUnavailable: b.fallback, Buckets: make([]BucketStatus, len(b.entries))}
+	n := 0
+	for i := range b.entries {
+		if e := &b.entries[i]; e.work >= 0 {
+			n += len(b.works[e.work].state.Limits) + len(e.target.Limits)
+		}
+	}
+	statuses := make([]LimitStatus, 0, n)
+	for i := range b.entries {
+		from := len(statuses)
+		statuses = b.status(&d.Buckets[i], &b.entries[i], charges, statuses)
+		d.Buckets[i].Limits = statuses[from:len(statuses):len(statuses)]
+	}
+	d.Reason, d.RetryAfter = b.reason(&d)
+	d.Allowed = d.Reason < ReasonExceeded
+	return d
+}
+
+// reason is the reason for the decision, and the wait if it is a denial.
+func (b *batch) reason(d *Decision) (Reason, time.Duration) {
+	switch {
+	case b.disabled:
+		return ReasonDisabled, 0
+	case b.required:
+		return ReasonUnlimited, 0
+	}
+	wait, limits, bypass, denied := time.Duration(0), false, false, false
+	for i := range d.Buckets {
+		s := &d.Buckets[i]
+		limits = limits || !s.NoLimits
+		bypass = bypass || s.Mode == ModeBypass
+		for j := range s.Limits {
+			if l := &s.Limits[j]; l.Never {
+				return ReasonNever, 0
+			} else if l.Violated {
+				denied = true
+				wait = max(wait, l.RetryAfter)
+			}
+		}
+	}
+	switch {
+	case denied:
+		return ReasonExceeded, max(wait, time.Millisecond)
+	case !limits:
+		return ReasonNoLimits, 0
+	case bypass && len(b.works) == 0:
+		return ReasonBypass, 0
+	}
+	return ReasonAllowed, 0
+}
+
+// status fills what is said of one entry, and appends its limits to out.
+func (b *batch) status(s *BucketStatus, e *entry, charges []Charge, out []LimitStatus) []LimitStatus {
+	s.Charge, s.Parent, s.Tier, s.Metadata = e.charge, e.parent, e.tier, e.metadata
+	s.Key = charges[e.charge].Query.Key
+	if e.target == nil {
+		s.NoLimits = true
+		return out
+	}
+	s.Key, s.Level, s.Mode = e.target.Key, e.target.Level, e.target.Mode
+	if e.work < 0 {
+		return out
+	}
+	w := &b.works[e.work]
+	cost := &charges[e.charge].Cost
+	takes := cost.Takes()
+	names(w.target, &w.state, func(name string) bool {
+		n, named := cost.Of(name)
+		if named || !cost.all && len(takes) == 0 {
+			out = append(out, w.status(name, n, named))
+		}
+		return true
+	})
+	for _, t := range takes {
+		if !w.has(t.Limit) {
+			s.Unknown = append(s.Unknown, t.Limit)
+		}
+	}
+	return out
+}
+
+// has reports whether a charge may take from a limit of this name.
+func (w *work) has(name string) (found bool) {
+	names(w.target, &w.state, func(n string) bool {
+		found = n == name
+		return !found
+	})
+	return found
+}
+
+// status is what is said of one limit, from the state seen last. Where the
+// state does not have the limit, or not with the numbers that are in force, it
+// is as it would be once it has.
+func (w *work) status(name string, cost int64, named bool) LimitStatus {
+	l := w.limit(name)
+	s := LimitStatus{Limit: l.limit(), Cost: cost, Looked: named && cost == 0, Balance: l.Available(w.t)}
+	s.FullAfter = until(w.t, l.EnoughAt(l.Capacity))
+	if w.settle || !named || w.applied || w.verdict == verdictNothing {
+		return s
+	}
+	x, _ := w.want(name)
+	need := max(x.c, 1)
+	switch {
+	case x.c > l.Capacity:
+		s.Violated, s.Never = true, true
+	case s.Balance < need:
+		s.Violated = true
+		s.RetryAfter = until(w.t, l.EnoughAt(need))
+	}
+	return s
+}
+
+// limit is a limit of the bucket as it will be charged next.
+func (w *work) limit(name string) LimitState {
+	has := w.state.Find(name)
+	if has != nil && (w.state.Revision > w.target.Revision) {
+		return *has
+	}
+	for i := range w.target.Limits {
+		if w.target.Limits[i].Name != name {
+			continue
+		}
+		if has != nil && has.Is(w.target.Limits[i]) {
+			return *has
+		}
+		p := ParamsOf(w.target.Limits[i])
+		balance := p.Capacity
+		if has != nil {
+			balance = min(balance, has.Available(w.t))
+		}
+		return LimitState{Params: p, On: true, Balance: balance.minus(p.Refill.Total(w.t))}
+	}
+	return LimitState{Params: Params{Name: name, Refill: Continuous{Amount: 1, Period: 1}}}
+}
+
+// limit is the limit that has these parameters.
+func (p Params) limit() Limit {
+	l := Limit{Name: p.Name, Burst: p.Capacity.Tokens()}
+	if c, ok := p.Refill.(Continuous); ok {
+		l.Rate, l.Period = c.Amount.Tokens(), time.Duration(c.Period)*time.Millisecond
+	}
+	return l
+}
+
+// until is the time from one stamp to a later one; 0 when it is not later.
+func until(from, to Stamp) time.Duration {
+	const most = math.MaxInt64 / int64(time.Millisecond)
+	if to <= from {
+		return 0
+	}
+	return time.Duration(min(int64(to)-int64(from), most)) * time.Millisecond
+}
