@@ -26,7 +26,8 @@ TESTFLAGS ?=
 
 .PHONY: demo
 demo: build tools ## Envoy in front, the service behind, on loopback; ARGS=--once ends by itself
-	go run -buildvcs=false ./integration/demo $(ARGS)
+	go build -buildvcs=false -o bin/demo ./integration/demo
+	exec bin/demo $(ARGS)
 
 .PHONY: run
 run: build ## the service alone, with the quickstart's configuration

@@ -1,0 +1,15 @@
+// Package integration holds the black-box tests: the built binary, a real Envoy
+// and a backend, on loopback. They know the service by its configuration file,
+// its ports and its answers; they import integration/harness and nothing else of
+// this module.
+//
+// They have the build tag integration and are run by `make test`. They read
+//
+//   - EXTAUTHZ_BIN: the binary under test; when unset, it is built first;
+//   - EXTAUTHZ_TOOLS: the folder that `make tools` filled, .tools when unset.
+//     Without an Envoy there the tests are skipped, with CI or EXTAUTHZ_TOOLS
+//     set they fail;
+//   - EXTAUTHZ_TEST_LONG: more rounds.
+//
+// Start reading at world_test.go.
+package integration

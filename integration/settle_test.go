@@ -1,0 +1,85 @@
+//go:build integration
+
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/extauthz/extauthz/integration/harness"
+)
+
+// llmRules look at the tokens before a request and book what it cost after it.
+const llmRules = `
+rules:
+  - name: settle
+    match: domain == "llm" && descriptor.phase == "settle"
+    settle: true
+    entity: ${descriptor.user}
+    resource: ${descriptor.model}
+    consume: {tpm: hits}
+  - name: chat
+    match: domain == "llm" && has(descriptor.user)
+    entity: ${descriptor.user}
+    resource: ${descriptor.model}
+    consume: {rpm: 1, tpm: 0}
+limits:
+  resources:
+    gpt-4: {limits: {rpm: 100000/min, tpm: 6000/min}}
+`
+
+// TestChargesAfterTheResponseGoIntoDebt has Envoy tell the cost of a request
+// when its response has gone (apply_on_stream_done): nobody can be refused any
+// more, so it is booked whatever the balance, and the debt keeps the next
+// requests out until it is refilled.
+func TestChargesAfterTheResponseGoIntoDebt(t *testing.T) {
+	w := newWorld(t, llmRules)
+
+	// Both look while the bucket is full, both cost more than it holds:
+	// 6000 - 2 * 9000 = -12000, refilled at 100 a second.
+	got := w.burst(t, 2, w.llm, "/chat", "x-user", "alice", harness.WantTokens, "9000")
+	if diff := cmp.Diff(map[int]int{200: 2}, got); diff != "" {
+		t.Fatalf("two requests on a full bucket (-want +got):\n%s", diff)
+	}
+	booked := time.Now()
+
+	// The calls come after the responses: until the second has been booked the
+	// wait is shorter than 120 s.
+	wait := 0
+	eventually(t, 5*time.Second, "requests are refused until the debt of both is refilled", func() bool {
+		r := w.ask(t, w.llm, "/chat", "x-user", "alice")
+		wait = 0
+		if r.status == 429 {
+			wait = r.retryAfter(t)
+		}
+		return wait > 60
+	})
+	elapsed := int(time.Since(booked).Seconds()) + 1
+	if wait > 121 || wait < 120-elapsed {
+		t.Errorf("Retry-After is %d s, want 120 s for a debt of 12000 at 100 a second (booked %d s ago)", wait, elapsed)
+	}
+
+	if r := w.ask(t, w.llm, "/chat", "x-user", "bob"); r.status != 200 {
+		t.Errorf("another user: %d, want 200", r.status)
+	}
+	w.noFaults(t)
+}
+
+// TestRequestsWithoutACostAreFree has no header to take the cost from: Envoy
+// makes no call, the look alone is paid.
+func TestRequestsWithoutACostAreFree(t *testing.T) {
+	w := newWorld(t, llmRules)
+	for range 20 {
+		if r := w.ask(t, w.llm, "/chat", "x-user", "alice"); r.status != 200 {
+			t.Fatalf("%d, want 200: nothing was charged", r.status)
+		}
+	}
+	// One that costs all but one token leaves one: the next look passes.
+	w.ask(t, w.llm, "/chat", "x-user", "alice", harness.WantTokens, "5999")
+	if r := w.ask(t, w.llm, "/chat", "x-user", "alice"); r.status != 200 {
+		t.Errorf("%d with a token left, want 200", r.status)
+	}
+	w.noFaults(t)
+}
