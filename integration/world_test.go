@@ -152,15 +152,15 @@ const (
 type service struct {
 	*harness.Service
 	endpoint
-	file   string
-	listen string // the first line of the file, the tests' own
+	file    string
+	listen  string // the first line of the file, the tests' own
+	metrics string // host:port
 }
 
 // newService starts a service with the rules and limits given.
 func newService(t *testing.T, config, network string) *service {
 	t.Helper()
-	metrics := local(freePort(t))
-	s := &service{}
+	s := &service{metrics: local(freePort(t))}
 	grpc := ""
 	switch network {
 	case socket:
@@ -177,24 +177,30 @@ func newService(t *testing.T, config, network string) *service {
 		s.Port = freePort(t)
 		grpc = local(s.Port)
 	}
-	s.listen = fmt.Sprintf("listen: {grpc: %q, metrics: %q, admin: %q}\n", grpc, metrics, local(freePort(t)))
+	s.listen = fmt.Sprintf("listen: {grpc: %q, metrics: %q, admin: %q}\n", grpc, s.metrics, local(freePort(t)))
 	s.file = filepath.Join(t.TempDir(), "extauthz.yaml")
 	s.write(t, config)
 
+	s.start(t)
+	return s
+}
+
+// start starts the service with its file as it is.
+func (s *service) start(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	running, err := harness.StartService(ctx, harness.ServiceConfig{Binary: binary, Config: s.file, Metrics: metrics})
+	running, err := harness.StartService(ctx, harness.ServiceConfig{Binary: binary, Config: s.file, Metrics: s.metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Service = running
 	t.Cleanup(func() {
-		s.Kill()
+		running.Kill()
 		if t.Failed() {
-			t.Logf("the service's log:\n%s", s.Tail(60))
+			t.Logf("the service's log:\n%s", running.Tail(60))
 		}
 	})
-	return s
 }
 
 // write replaces the configuration file, whole or not at all.
@@ -245,12 +251,12 @@ func freePort(t *testing.T) int {
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // faults are the statistics of Envoy that count what went wrong between it and
-// the service or its client.
+// the service, and what its clients saw of that.
 var faults = regexp.MustCompile(`\.ratelimit\.(error|failure_mode_allowed)$` +
 	`|\.ext_authz\.(error|invalid|disabled|failure_mode_allowed|ignored_dynamic_metadata|\w*limits_reached)$` +
 	`|^cluster\.extauthz\.(upstream_rq_5xx|upstream_rq_timeout|upstream_rq_pending_overflow|upstream_rq_rx_reset` +
 	`|upstream_cx_connect_fail|upstream_cx_protocol_error|upstream_cx_destroy_remote_with_active_rq)$` +
-	`|^http\.(ratelimit|ext_authz|llm)\.(downstream_rq_5xx|downstream_cx_protocol_error)$`)
+	`|^http\.(ratelimit|ext_authz|llm)\.downstream_rq_5xx$`)
 
 // noFaults fails the test for every fault that Envoy counted.
 func (w *world) noFaults(t *testing.T) {

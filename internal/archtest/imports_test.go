@@ -30,6 +30,7 @@ var layers = map[string]int{
 	"pkg/descriptors": 4,
 
 	"internal/telemetry": 5,
+	"internal/decision":  5,
 	"internal/config":    6,
 	"internal/envoy":     6,
 	"internal/server":    6,
