@@ -19,8 +19,8 @@ import (
 // The service's own count of the times that it read its file.
 const (
 	reloads       = "extauthz_config_reloads_total"
-	reloadOK      = `result="ok"`
-	reloadRefused = `result="refused"`
+	reloadOK      = `result="success"`
+	reloadRefused = `result="failure"`
 )
 
 // reloadTimeout is how long a changed file may take to be in force.

@@ -99,7 +99,7 @@ func demo(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	case <-parts.service.Done():
 		return fmt.Errorf("the service ended by itself:\n%s", parts.service.Tail(20))
 	case <-parts.envoy.Done():
-		return fmt.Errorf("Envoy ended by itself:\n%s", parts.envoy.Tail(20))
+		return fmt.Errorf("the Envoy process ended by itself:\n%s", parts.envoy.Tail(20))
 	}
 }
 

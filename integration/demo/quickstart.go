@@ -90,7 +90,7 @@ func (q *quickstart) copyShifted(file string) (string, error) {
 		return strconv.AppendInt(nil, int64(q.port(n)), 10)
 	})
 	path := filepath.Join(q.dir, filepath.Base(file))
-	if err := os.WriteFile(path, text, 0o600); err != nil {
+	if err := os.WriteFile(path, text, 0o600); err != nil { //nolint:gosec // in the folder made above
 		return "", fmt.Errorf("writing the shifted example: %w", err)
 	}
 	return path, nil

@@ -32,7 +32,7 @@ func FindEnvoy(root string) (string, error) {
 		tools = filepath.Join(root, ".tools")
 	}
 	path := filepath.Join(tools, "envoy-"+string(version[1]), "envoy")
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil { //nolint:gosec // the developer names the folder
 		return "", fmt.Errorf("%w (%w)", ErrNoEnvoy, err)
 	}
 	return path, nil
