@@ -1,0 +1,94 @@
+package embedstore
+
+import (
+	"sync"
+
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+// minSweep is the number of buckets below which a shard isn't worth a sweep.
+const minSweep = 64
+
+// shard is a part of the buckets with a lock of its own.
+type shard struct {
+	mu      sync.Mutex
+	buckets map[string]*ratelimit.State // :: Key.ID -> bucket
+	left    int                         // how many the last sweep left
+	peak    int                         // the most that buckets ever held
+	_       [32]byte                    // keeps the locks of neighbours on cache lines of their own
+}
+
+func (s *shard) get(id string) ratelimit.State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.buckets[id]; b != nil {
+		return *b
+	}
+	return ratelimit.State{}
+}
+
+func (s *shard) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.buckets)
+}
+
+func (s *shard) apply(id string, w *ratelimit.Write, keep ratelimit.Stamp) (ratelimit.State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.buckets[id]
+	if b != nil {
+		next, ok := w.Execute(*b)
+		if !ok {
+			return ratelimit.State{}, &ratelimit.RefusedError{State: *b}
+		}
+		*b = next
+		return next, nil
+	}
+	next, ok := w.Execute(ratelimit.State{})
+	if !ok {
+		return ratelimit.State{}, &ratelimit.RefusedError{}
+	}
+	if len(s.buckets) >= 2*max(s.left, minSweep/2) {
+		s.drop(w.Stamp - keep)
+	}
+	if s.buckets == nil {
+		s.buckets = make(map[string]*ratelimit.State)
+	}
+	s.buckets[id] = &next
+	s.peak = max(s.peak, len(s.buckets))
+	return next, nil
+}
+
+func (s *shard) sweep(before ratelimit.Stamp) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drop(before)
+}
+
+// drop forgets the buckets that are full at a stamp, and returns how many. It
+// looks at every one: a shard that doubles between two of these pays for them
+// with a constant share of each write.
+func (s *shard) drop(fullAt ratelimit.Stamp) int {
+	before := len(s.buckets)
+	for id, b := range s.buckets {
+		if b.FullAt() <= fullAt {
+			delete(s.buckets, id)
+		}
+	}
+	s.left = len(s.buckets)
+	if s.peak > minSweep && s.left < s.peak/4 {
+		s.shrink()
+	}
+	return before - s.left
+}
+
+// shrink gives back what the map holds for buckets that are gone: a map never
+// does so by itself.
+func (s *shard) shrink() {
+	smaller := make(map[string]*ratelimit.State, s.left)
+	for id, b := range s.buckets {
+		smaller[id] = b
+	}
+	s.buckets, s.peak = smaller, s.left
+}
