@@ -73,6 +73,7 @@ fmt: ## gofumpt and the order of imports
 .PHONY: tools
 tools: ## the real parts for demo and test, pinned by version and SHA-256, into .tools
 	@tools/fetch $(TOOLS)
+	@tools/fetch-ddblocal $(TOOLS)
 
 .PHONY: help
 help: ## this list
