@@ -125,6 +125,11 @@ func TestShrink(t *testing.T) {
 	if left := heap(); left > empty+(full-empty)/20 {
 		t.Errorf("%d KB before, %d KB full, %d KB after", empty>>10, full>>10, left>>10)
 	}
+	for i := range s.shards {
+		if p := s.shards[i].peak; p != 0 {
+			t.Fatalf("shard %d still counts %d", i, p)
+		}
+	}
 	runtime.KeepAlive(s)
 }
 
