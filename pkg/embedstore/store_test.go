@@ -189,18 +189,18 @@ func TestShards(t *testing.T) {
 	}
 }
 
-// Sweeps go on while buckets are written, and drop none that isn't full.
+// Sweeps go on while buckets are written, drop those that are full, and none
+// that isn't.
 func TestSweepWhileWriting(t *testing.T) {
+	const workers, each = 4, 2_000
 	s := New(Config{Shards: 2, Keep: -1})
 	var wg sync.WaitGroup
-	for g := range 4 {
+	for g := range workers {
 		wg.Go(func() {
-			for i := range 2_000 {
-				k := key(t, g*2_000+i)
-				apply(t, s, take(k, ratelimit.Stamp(i), 10))
-				if !exists(t, s, k) && i < 1_000 {
-					t.Errorf("bucket %d is gone", i)
-				}
+			for i := range each {
+				at := ratelimit.Stamp(i % 1_000)
+				apply(t, s, take(key(t, 2*(g*each+i)), at, 10)) // full at 1,000 at the earliest
+				apply(t, s, take(key(t, 2*(g*each+i)+1), at, 0))
 			}
 		})
 		wg.Go(func() {
@@ -211,6 +211,15 @@ func TestSweepWhileWriting(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	s.Sweep(999)
+	if n := s.Len(); n != workers*each {
+		t.Errorf("%d buckets held", n)
+	}
+	for i := range workers * each {
+		if !exists(t, s, key(t, 2*i)) {
+			t.Fatalf("bucket %d is gone", i)
+		}
+	}
 }
 
 func BenchmarkGet(b *testing.B) {
