@@ -1,0 +1,180 @@
+package descriptors
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/ext"
+)
+
+// environment is the language of the rules: CEL, its strings and optionals,
+// three functions and the variables of both protocols.
+type environment struct {
+	rules   *cel.Env
+	answers *cel.Env // of on_allow and on_deny, which know the entity
+}
+
+// labelSharedError keeps evaluations from racing: CEL has one error value for
+// "no such overload" and writes into it the first place where it is seen.
+var labelSharedError = sync.OnceFunc(func() { types.LabelErrNode(1, types.NoSuchOverloadErr()) })
+
+// The texts that errors for something missing begin with; all but
+// noSuchAttribute, which is ours, are CEL's own.
+const (
+	noSuchAttribute = "no such attribute: "
+	noSuchKey       = "no such key: "
+)
+
+func newEnvironment() (*environment, error) {
+	labelSharedError()
+	rules, err := newEnv(false)
+	if err != nil {
+		return nil, fmt.Errorf("set up the expressions of rules: %w", err)
+	}
+	answers, err := newEnv(true)
+	if err != nil {
+		return nil, fmt.Errorf("set up the expressions of answers: %w", err)
+	}
+	return &environment{rules: rules, answers: answers}, nil
+}
+
+func newEnv(answers bool) (*cel.Env, error) {
+	registry, err := types.NewRegistry()
+	if err != nil {
+		return nil, err
+	}
+	options := []cel.EnvOption{
+		cel.CustomTypeAdapter(registry),
+		cel.CustomTypeProvider(provider{registry}),
+		cel.OptionalTypes(),
+		ext.Strings(),
+		cel.ASTValidators(cel.ValidateRegexLiterals()),
+		cel.ParserExpressionSizeLimit(maxText),
+		cel.Function("inCIDR", cel.Overload("inCIDR_string_list",
+			[]*cel.Type{cel.StringType, cel.ListType(cel.StringType)}, cel.BoolType, cel.BinaryBinding(inCIDR))),
+		cel.Function("isIP", cel.Overload("isIP_string",
+			[]*cel.Type{cel.StringType}, cel.BoolType, cel.UnaryBinding(onText(func(s string) ref.Val { return types.Bool(isIP(s)) })))),
+		cel.Function("sha256", cel.Overload("sha256_string",
+			[]*cel.Type{cel.StringType}, cel.StringType, cel.UnaryBinding(onText(func(s string) ref.Val { return types.String(shortHash(s)) })))),
+	}
+	for _, v := range variables {
+		if answers || !v.answers {
+			options = append(options, cel.Variable(v.name, v.typ))
+		}
+	}
+	return cel.NewEnv(options...)
+}
+
+func onText(f func(s string) ref.Val) func(ref.Val) ref.Val {
+	return func(v ref.Val) ref.Val {
+		s, ok := v.(types.String)
+		if !ok {
+			return types.MaybeNoSuchOverloadErr(v)
+		}
+		return f(string(s))
+	}
+}
+
+// provider tells CEL which fields the variables have.
+type provider struct{ *types.Registry }
+
+// FindStructType is a type by its name.
+func (p provider) FindStructType(name string) (*types.Type, bool) {
+	if _, ok := structures[name]; ok {
+		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
+	}
+	return p.Registry.FindStructType(name)
+}
+
+// FindStructFieldNames are the names of a type's fields.
+func (p provider) FindStructFieldNames(name string) ([]string, bool) {
+	if _, ok := structures[name]; ok {
+		return fieldNames(name), true
+	}
+	return p.Registry.FindStructFieldNames(name)
+}
+
+// FindStructFieldType is a field's type, and how it is read.
+func (p provider) FindStructFieldType(name, fieldName string) (*types.FieldType, bool) {
+	if _, ok := structures[name]; !ok {
+		return p.Registry.FindStructFieldType(name, fieldName)
+	}
+	f, ok := fieldOf(name, fieldName)
+	if !ok {
+		return nil, false
+	}
+	if f.kind != nil {
+		return &types.FieldType{
+			Type:    textMap,
+			IsSet:   func(any) bool { return true },
+			GetFrom: func(target any) (any, error) { return f.value(target), nil },
+		}, true
+	}
+	missing := errors.New(noSuchAttribute + fieldName)
+	return &types.FieldType{
+		Type:  types.StringType,
+		IsSet: func(target any) bool { return f.text(target) != "" },
+		GetFrom: func(target any) (any, error) {
+			if s := f.text(target); s != "" {
+				return types.String(capped(s)), nil
+			}
+			return nil, missing
+		},
+	}, true
+}
+
+// NewValue makes nothing of our types: only requests have them.
+func (p provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
+	if _, ok := structures[name]; ok {
+		return types.NewErr("a %s can't be made", name)
+	}
+	return p.Registry.NewValue(name, fields)
+}
+
+// The bounds of what expressions work on, for the estimate of their cost. Envoy
+// holds requests to 100 headers and 60 KiB of them by default.
+const (
+	mostKeys = 128
+	maxCost  = 2_000_000
+)
+
+// sizes bounds the sizes of what a request holds.
+type sizes struct{}
+
+var _ cost.Estimator = sizes{}
+
+// EstimateSize bounds a value by its type.
+func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
+	var most uint64
+	switch node.Type().Kind() {
+	case types.StringKind, types.BytesKind:
+		most = maxCapped
+	case types.ListKind, types.MapKind, types.DynKind:
+		most = mostKeys
+	default:
+		return nil
+	}
+	return &cost.SizeEstimate{Min: 0, Max: most}
+}
+
+// EstimateCallCost bounds a call of our own functions.
+func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
+	switch function {
+	case "sha256", "isIP":
+		return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: maxCapped / 10}}
+	case "inCIDR":
+		most := uint64(mostKeys)
+		if len(args) == 2 {
+			if size := args[1].ComputedSize(); size != nil {
+				most = size.Max
+			}
+		}
+		return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: 10 * (most + 1)}}
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package descriptors
+
+import (
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+)
+
+// evaluation is one request under the eyes of the rules: what native reads work
+// on, and what CEL resolves variables by. It is used by one goroutine at a time
+// and used again for other requests.
+type evaluation struct {
+	req    *Request
+	entity *EntityInfo // in answers alone
+	source clientIP
+
+	ip      string // client_ip, once it was asked for
+	ipKnown bool
+
+	// The maps that variables and their fields are; they point back here.
+	descriptor, headers, query, extensions, entityMetadata mapVal
+}
+
+func newEvaluation(source clientIP) *evaluation {
+	ev := &evaluation{source: source}
+	ev.descriptor = mapVal{texts{ev, descriptorMap}}
+	ev.headers = mapVal{texts{ev, headersMap}}
+	ev.query = mapVal{texts{ev, queryMap}}
+	ev.extensions = mapVal{texts{ev, extensionsMap}}
+	ev.entityMetadata = mapVal{texts{ev, entityMetadataMap}}
+	return ev
+}
+
+func (ev *evaluation) begin(req *Request, entity *EntityInfo) {
+	ev.req, ev.entity = req, entity
+	ev.ip, ev.ipKnown = "", false
+}
+
+// Parent makes an evaluation a CEL activation.
+func (ev *evaluation) Parent() cel.Activation { return nil }
+
+// ResolveName makes an evaluation a CEL activation.
+func (ev *evaluation) ResolveName(name string) (any, bool) {
+	if read, ok := textVariables[name]; ok {
+		if s := read(ev); s != "" {
+			return types.String(capped(s)), true
+		}
+		// A new error each time: CEL writes into it.
+		return types.NewErr("%s%s", noSuchAttribute, name), true
+	}
+	switch name {
+	case "descriptor":
+		return &ev.descriptor, true
+	case "entries":
+		return entriesVal(ev.req.Entries), true
+	case "hits":
+		return types.Int(hitsOf(ev)), true
+	case "context_extensions":
+		return &ev.extensions, true
+	case "metadata":
+		return objectOf(ev.req.Metadata), true
+	case "route_metadata":
+		return objectOf(ev.req.RouteMetadata), true
+	}
+	if target := ev.structure(name); target != nil {
+		return target, true
+	}
+	return nil, false
+}
+
+// structure is what the fields of a variable are read from.
+func (ev *evaluation) structure(name string) any {
+	switch name {
+	case "request", "entity":
+		return ev
+	case "source":
+		return &ev.req.Source
+	case "destination":
+		return &ev.req.Destination
+	}
+	return nil
+}
+
+// hitsOf is hits as CEL's int; one that is too large stays too large to charge.
+func hitsOf(ev *evaluation) int64 {
+	const most = 1<<63 - 1
+	return int64(min(ev.req.Hits, most)) //nolint:gosec // bounded above
+}
+
+func clientIPOf(ev *evaluation) string {
+	if !ev.ipKnown {
+		ev.ip, ev.ipKnown = ev.source.of(ev.req), true
+	}
+	return ev.ip
+}
+
+func urlPath(path string) string {
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		return path[:i]
+	}
+	return path
+}
+
+// mapKind is a map from texts to texts that a request has. An empty text is no
+// value: get gives it for a key that isn't there, and keys doesn't name it.
+type mapKind struct {
+	get  func(ev *evaluation, key string) string
+	keys func(ev *evaluation) []string
+}
+
+var (
+	descriptorMap = &mapKind{
+		get:  func(ev *evaluation, key string) string { return entryOf(ev.req.Entries, key) },
+		keys: func(ev *evaluation) []string { return entryKeys(ev.req.Entries) },
+	}
+	headersMap        = goMap(func(ev *evaluation) map[string]string { return ev.req.Headers })
+	extensionsMap     = goMap(func(ev *evaluation) map[string]string { return ev.req.ContextExtensions })
+	entityMetadataMap = goMap(func(ev *evaluation) map[string]string { return ev.entity.Metadata })
+	queryMap          = &mapKind{
+		get:  func(ev *evaluation, key string) string { return queryParam(ev.req.Path, key) },
+		keys: func(ev *evaluation) []string { return queryKeys(ev.req.Path) },
+	}
+)
+
+func goMap(of func(ev *evaluation) map[string]string) *mapKind {
+	return &mapKind{
+		get: func(ev *evaluation, key string) string { return of(ev)[key] },
+		keys: func(ev *evaluation) []string {
+			m := of(ev)
+			keys := make([]string, 0, len(m))
+			for key, value := range m {
+				if value != "" {
+					keys = append(keys, key)
+				}
+			}
+			slices.Sort(keys)
+			return keys
+		},
+	}
+}
+
+// entryOf is the value of the first entry with a key.
+func entryOf(entries []Entry, key string) string {
+	for i := range entries {
+		if entries[i].Key == key {
+			return entries[i].Value
+		}
+	}
+	return ""
+}
+
+func entryKeys(entries []Entry) []string {
+	keys := make([]string, 0, len(entries))
+	seen := make(map[string]struct{}, len(entries))
+	for _, e := range entries {
+		if _, again := seen[e.Key]; again {
+			continue
+		}
+		seen[e.Key] = struct{}{}
+		if e.Value != "" {
+			keys = append(keys, e.Key)
+		}
+	}
+	return keys
+}
