@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,11 +17,11 @@ import (
 	"github.com/extauthz/extauthz/integration/harness"
 )
 
-// The service's own count of the times that it read its file.
+// How the service reports what it has read.
 const (
-	reloads       = "extauthz_config_reloads_total"
-	reloadOK      = `result="success"`
-	reloadRefused = `result="failure"`
+	inForce = "extauthz_config_info" // by the hash of the file that is in force
+	refused = "extauthz_config_reloads_total"
+	failure = `result="failure"`
 )
 
 // reloadTimeout is how long a changed file may take to be in force.
@@ -44,12 +45,29 @@ rules:
 `, n)
 }
 
-// awaitReloads waits until the service has counted n more readings of a kind
-// than before.
-func (s *service) awaitReloads(t *testing.T, before float64, n int, kind string) {
+// awaitReload waits until the service reports that the file as it is now is in
+// force.
+func (s *service) awaitReload(t *testing.T) {
 	t.Helper()
-	eventually(t, reloadTimeout, fmt.Sprintf("%d readings %s are counted", n, kind), func() bool {
-		return s.samples(t).Family(reloads, kind) >= before+float64(n)
+	text, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sha := fmt.Sprintf(`sha="%x`, sha256.Sum256(text))
+	eventually(t, reloadTimeout, "the changed file is reported to be in force", func() bool {
+		return s.samples(t).Sum(func(name string) bool {
+			label, ok := strings.CutPrefix(name, inForce+"{")
+			label, _ = strings.CutSuffix(label, `"}`)
+			return ok && len(label) >= len(`sha="`)+12 && strings.HasPrefix(sha, label)
+		}) == 1
+	})
+}
+
+// awaitRefusal waits until the service has counted another refusal than before.
+func (s *service) awaitRefusal(t *testing.T, before harness.Samples) {
+	t.Helper()
+	eventually(t, reloadTimeout, "the changed file is reported to be refused", func() bool {
+		return s.samples(t).Family(refused, failure) > before.Family(refused, failure)
 	})
 }
 
@@ -77,9 +95,8 @@ func TestReloadUnderLoad(t *testing.T) {
 
 	n := rounds(200, 2000)
 	for i := 1; i <= n; i++ {
-		had := w.service.samples(t).Family(reloads, reloadOK)
 		w.service.change(t, i, versioned(i))
-		w.service.awaitReloads(t, had, 1, reloadOK)
+		w.service.awaitReload(t)
 		reported.Store(int64(i))
 		if r := w.ask(t, w.rateLimit, "/", "x-tenant", fmt.Sprintf("v%d", i)); r.status != http.StatusOK {
 			t.Fatalf("reload %d has been reported, its tenant gets %d", i, r.status)
@@ -124,7 +141,7 @@ func (s *service) keepsItsGoroutines(t *testing.T, before harness.Samples) {
 // in force, the fault is counted and told, and the next good file is taken.
 func TestBrokenFileIsRefused(t *testing.T) {
 	w := newWorld(t, versioned(1))
-	inForce := func(version int) bool {
+	decidedBy := func(version int) bool {
 		r := w.ask(t, w.extAuthz, "/", "x-tenant", "acme")
 		return r.status == http.StatusOK && r.seen.Get("X-Version") == strconv.Itoa(version) &&
 			w.ask(t, w.rateLimit, "/", "x-tenant", fmt.Sprintf("v%d", version)).status == http.StatusOK
@@ -135,10 +152,10 @@ func TestBrokenFileIsRefused(t *testing.T) {
 		strings.Replace(versioned(2), "match: domain", "match: doman", 1),
 		strings.Replace(versioned(2), "1000000/sec", "-1/sec", 1),
 	} {
-		had := w.service.samples(t).Family(reloads, reloadRefused)
+		before := w.service.samples(t)
 		w.service.write(t, broken)
-		w.service.awaitReloads(t, had, 1, reloadRefused)
-		if !inForce(1) {
+		w.service.awaitRefusal(t, before)
+		if !decidedBy(1) {
 			t.Errorf("broken file %d: the old rules aren't in force any more", i)
 		}
 	}
@@ -146,10 +163,9 @@ func TestBrokenFileIsRefused(t *testing.T) {
 		t.Errorf("the log doesn't name the unknown key")
 	}
 
-	had := w.service.samples(t).Family(reloads, reloadOK)
 	w.service.write(t, versioned(3))
-	w.service.awaitReloads(t, had, 1, reloadOK)
-	if !inForce(3) {
+	w.service.awaitReload(t)
+	if !decidedBy(3) {
 		t.Errorf("a good file after a broken one isn't in force")
 	}
 	w.noFaults(t)
