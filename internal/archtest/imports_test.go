@@ -42,7 +42,7 @@ var layers = map[string]int{
 
 // apart are packages that import nothing of the module outside themselves: what
 // they test, they test from outside.
-var apart = []string{"internal/archtest", "integration", "internal/ddblocal"}
+var apart = []string{"internal/archtest", "integration", "internal/ddblocal", "internal/faultproxy"}
 
 // pure are packages whose whole tree of imports is the standard library, the
 // module's own pure packages and what is listed.
