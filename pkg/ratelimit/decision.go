@@ -25,8 +25,6 @@ type Decision struct {
 	// Buckets are those of each charge in the order of the charges, its own
 	// first and then its parents'.
 	Buckets []BucketStatus
-	// OnUnavailable is the first charge's, as the resolver gave it.
-	OnUnavailable Fallback
 }
 
 // Reason is why a decision is as it is.
@@ -34,16 +32,17 @@ type Reason uint8
 
 // The reasons.
 const (
-	ReasonAllowed   Reason = iota
-	ReasonNoLimits         // allowed: no limits apply to any of the charges
-	ReasonBypass           // allowed: the buckets' mode is bypass
-	ReasonExceeded         // denied: too few tokens
-	ReasonNever            // denied: a charge is larger than its bucket
-	ReasonDisabled         // denied: the bucket's mode is disabled
-	ReasonUnlimited        // denied: no limits apply to a charge that requires some
+	ReasonAllowed     Reason = iota
+	ReasonNoLimits           // allowed: no limits apply to any of the charges
+	ReasonBypass             // allowed: the buckets' mode is bypass
+	ReasonExceeded           // denied: too few tokens
+	ReasonNever              // denied: a charge is larger than its bucket
+	ReasonDisabled           // denied: the bucket's mode is disabled
+	ReasonUnlimited          // denied: no limits apply to a charge that requires some
+	ReasonUnavailable        // the fallback answered for the store
 )
 
-var reasonNames = [...]string{"allowed", "no_limits", "bypass", "exceeded", "never", "disabled", "unlimited"}
+var reasonNames = [...]string{"allowed", "no_limits", "bypass", "exceeded", "never", "disabled", "unlimited", "unavailable"}
 
 // String is the reason's name, as metrics and JSON have it.
 func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r)) }

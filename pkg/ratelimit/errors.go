@@ -45,4 +45,8 @@ var (
 	// ErrNotApplied is matched by a store's errors after which the write was
 	// certainly not applied, and may be sent again.
 	ErrNotApplied = errors.New("the write was not applied")
+
+	// ErrThrottled is matched, beside ErrNotApplied, by a store's errors after
+	// which writes to that bucket should become fewer.
+	ErrThrottled = errors.New("the store throttles writes")
 )

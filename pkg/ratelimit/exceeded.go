@@ -107,7 +107,7 @@ func (e *ExceededError) SetHeaders(h http.Header) {
 // Denial is what a client may know of a denial: neither the entity nor its
 // parents.
 type Denial struct {
-	Error             string  `json:"error"` // the reason: rate_limit_exceeded, never, disabled or unlimited
+	Error             string  `json:"error"` // the reason: rate_limit_exceeded, never, disabled, unlimited or unavailable
 	Message           string  `json:"message"`
 	Resource          string  `json:"resource,omitempty"`
 	Limit             string  `json:"limit,omitempty"`
@@ -133,6 +133,8 @@ func (d *Decision) Public() Denial {
 		p.Error, p.Message = "disabled", "Access is disabled."
 	case ReasonUnlimited:
 		p.Error, p.Message = "unlimited", "No limits are configured for this request."
+	case ReasonUnavailable:
+		p.Error, p.Message = "unavailable", "No decision could be made; retry later."
 	case ReasonAllowed, ReasonNoLimits, ReasonBypass:
 		return Denial{}
 	}

@@ -109,13 +109,16 @@ func (l *Limiter) Acquire(ctx context.Context, r Request) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	charges := []Charge{c}
+	a := Ask{Now: l.now(), Resolver: l.resolver, Charges: []Charge{c}}
 	b := l.batch()
 	defer l.recycle(b)
-	if err := b.run(ctx, l, l.now(), l.resolver, charges); err != nil {
+	if err := b.resolve(ctx, l.slack, &a); err != nil {
 		return nil, err
 	}
-	d := b.decision(charges)
+	if err := l.engine.run(ctx, b, false); err != nil {
+		return nil, err
+	}
+	d := b.decision(a.Charges)
 	if !d.Allowed {
 		return nil, newExceeded(&d)
 	}
@@ -152,7 +155,7 @@ func (l *Limiter) Balance(ctx context.Context, r Request) ([]BucketStatus, error
 	if err != nil {
 		return nil, err
 	}
-	d, err := l.Look(ctx, l.now(), l.resolver, []Charge{c})
+	d, err := l.Look(ctx, Ask{Now: l.now(), Resolver: l.resolver, Charges: []Charge{c}})
 	if err != nil {
 		return nil, err
 	}
@@ -245,17 +248,14 @@ func (l *Lease) Close() error {
 // adjust books what is net more, and gives back what is net less, in one write.
 func (l *Lease) adjust(ctx context.Context, h *held, net map[string]Millitokens) error {
 	w := work{now: StampOf(l.limiter.now())}
-	w.target, w.settle, w.born, w.slack = &h.target, true, h.born, l.limiter.engine.slack
+	w.target, w.settle, w.born, w.slack = &h.target, true, h.born, l.limiter.slack
 	for _, name := range slices.Sorted(maps.Keys(net)) {
 		if net[name] != 0 {
-			w.adjust = append(w.adjust, want{name: name, c: net[name]})
+			w.net = append(w.net, want{name: name, c: net[name]})
 		}
 	}
-	if len(w.adjust) == 0 {
+	if len(w.net) == 0 {
 		return nil
 	}
-	if err := l.limiter.engine.look(ctx, &w); err != nil {
-		return err
-	}
-	return l.limiter.engine.charge(ctx, &w)
+	return l.limiter.engine.adjust(ctx, &w)
 }

@@ -3,7 +3,6 @@ package ratelimit
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 )
@@ -18,23 +17,25 @@ type Config struct {
 	// that a nearly full bucket need not be guessed full or not; 0 is 50 ms,
 	// below 0 is none.
 	Slack time.Duration
-	// CompensateTimeout bounds giving back what was charged for a request that
-	// was then denied; 0 is 5 seconds.
-	CompensateTimeout time.Duration
+	// Remote is nil for a store in the process, which is asked directly. For any
+	// other it says how: through one actor for each bucket, which merges what
+	// waits, and a cache that rejects without asking.
+	Remote *Remote
 }
 
 // Limiter charges buckets. It is safe for concurrent use.
 type Limiter struct {
-	engine     engine
-	resolver   Resolver
-	now        func() time.Time
-	compensate time.Duration
-	batches    sync.Pool // of *batch
+	engine   engine
+	resolver Resolver
+	now      func() time.Time
+	slack    int64 // milliseconds
+	outage   outage
+	batches  sync.Pool // of *batch
 }
 
 const (
 	defaultSlack      = 50 * time.Millisecond
-	defaultCompensate = 5 * time.Second
+	compensateTimeout = 5 * time.Second // for giving back what was charged for a denial
 )
 
 // New makes a Limiter; it does no I/O. A Config without Store is an error, one
@@ -43,16 +44,17 @@ func New(cfg Config) (*Limiter, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("ratelimit: Config.Store is nil")
 	}
-	l := &Limiter{resolver: cfg.Resolver, now: cfg.Now, compensate: cfg.CompensateTimeout}
-	l.engine = engine{store: cfg.Store, slack: max(0, cfg.Slack.Milliseconds())}
+	l := &Limiter{resolver: cfg.Resolver, now: cfg.Now, slack: max(0, cfg.Slack.Milliseconds())}
 	if cfg.Slack == 0 {
-		l.engine.slack = defaultSlack.Milliseconds()
+		l.slack = defaultSlack.Milliseconds()
 	}
 	if l.now == nil {
 		l.now = time.Now
 	}
-	if l.compensate == 0 {
-		l.compensate = defaultCompensate
+	if cfg.Remote != nil {
+		l.engine = newRemote(cfg.Store, *cfg.Remote, l.now, l.slack)
+	} else {
+		l.engine = &direct{store: cfg.Store, compensate: compensateTimeout}
 	}
 	l.batches.New = func() any { return new(batch) }
 	return l, nil
@@ -61,34 +63,66 @@ func New(cfg Config) (*Limiter, error) {
 // Now reads the limiter's clock.
 func (l *Limiter) Now() time.Time { return l.now() }
 
+// Ask is what is to be decided: one or more charges that are taken together.
+type Ask struct {
+	Now      time.Time // by the caller's clock, read once for the request
+	Resolver Resolver
+	Charges  []Charge
+	// OnUnavailable answers when the store can't, where the resolver does not
+	// say how; FallbackUnset is FallbackError.
+	OnUnavailable Fallback
+	// LocalShare is the part of rate and capacity that a bucket in memory has
+	// while FallbackLocal answers; 0 is 0.1.
+	LocalShare float64
+}
+
 // Decide charges all of the charges, or none. A denial is a Decision; charges
-// that settle are booked whatever the others decide.
+// that settle are booked whatever the others decide. Two charges of one bucket
+// are taken as one.
 //
-// Two charges of one bucket are taken as one. An error matches
-// [ErrUnavailable], or is the context's; what had been charged by then was
-// given back, except where the store did not say whether it was charged.
-func (l *Limiter) Decide(ctx context.Context, now time.Time, r Resolver, charges []Charge) (Decision, error) {
+// When the store gives no answer before the context ends, the fallback answers:
+// a Decision whose Source is SourceFallback, or, for FallbackError, an error
+// that matches [ErrUnavailable]. What had been charged by then is given back
+// unless the fallback admits; where the store did not say whether it was
+// charged, it counts as charged. A context that has ended before anything was
+// asked gives its error.
+func (l *Limiter) Decide(ctx context.Context, a Ask) (Decision, error) {
+	if err := ctx.Err(); err != nil {
+		return Decision{}, err
+	}
 	b := l.batch()
 	defer l.recycle(b)
-	if err := b.run(ctx, l, now, r, charges); err != nil {
-		return Decision{OnUnavailable: b.fallback}, err
+	err := b.resolve(ctx, l.slack, &a)
+	f := b.fallback
+	if f == FallbackUnset {
+		f = a.OnUnavailable
 	}
-	return b.decision(charges), nil
+	if err == nil {
+		err = l.engine.run(ctx, b, f == FallbackAllow)
+	}
+	if err != nil {
+		return l.unavailable(ctx, &a, f, err)
+	}
+	return b.decision(a.Charges), nil
 }
 
 // Look is what Decide would decide, without charging anything.
-func (l *Limiter) Look(ctx context.Context, now time.Time, r Resolver, charges []Charge) (Decision, error) {
+func (l *Limiter) Look(ctx context.Context, a Ask) (Decision, error) {
 	b := l.batch()
 	defer l.recycle(b)
-	err := b.resolve(ctx, l, now, r, charges)
+	err := b.resolve(ctx, l.slack, &a)
 	if err == nil {
-		err = b.look(ctx, &l.engine)
+		err = l.engine.look(ctx, b)
 	}
 	if err != nil {
-		return Decision{OnUnavailable: b.fallback}, err
+		return Decision{}, err
 	}
-	return b.decision(charges), nil
+	return b.decision(a.Charges), nil
 }
+
+// Close waits until what is out to the store has come back, or the context
+// ends. The Limiter must not be asked any more.
+func (l *Limiter) Close(ctx context.Context) error { return l.engine.close(ctx) }
 
 func (l *Limiter) batch() *batch { return l.batches.Get().(*batch) }
 
@@ -109,140 +143,4 @@ func (l *Limiter) recycle(b *batch) {
 	clear(b.entries)
 	*b = batch{works: b.works[:0], entries: b.entries[:0]}
 	l.batches.Put(b)
-}
-
-// batch is one decision on its way: the buckets that it concerns.
-type batch struct {
-	entries  []entry // one for each charge's bucket and each of its parents'
-	works    []work  // one for each bucket that is charged
-	fallback Fallback
-	disabled bool // a bucket's mode denies
-	required bool // no limits apply to a charge that requires some
-}
-
-// entry is one charge's interest in one bucket.
-type entry struct {
-	charge, parent int
-	target         *Target // nil: no limits apply
-	tier           string
-	metadata       map[string]string
-	work           int // index, or -1 when the bucket isn't charged
-}
-
-// resolve finds out which buckets the charges concern.
-func (b *batch) resolve(ctx context.Context, l *Limiter, now time.Time, r Resolver, charges []Charge) error {
-	t := StampOf(now)
-	for i := range charges {
-		res, err := r.Resolve(ctx, charges[i].Query)
-		if err != nil {
-			return &unavailableError{err}
-		}
-		if i == 0 {
-			b.fallback = res.OnUnavailable
-		}
-		e := entry{charge: i, tier: res.Tier, metadata: res.Metadata, work: -1}
-		if len(res.Targets) == 0 {
-			b.entries = append(b.entries, e)
-			b.required = b.required || charges[i].Required && !charges[i].Settle
-		}
-		for j := range res.Targets {
-			e.parent, e.target, e.work = j, &res.Targets[j], -1
-			switch {
-			case e.target.Mode == ModeDisabled:
-				b.disabled = b.disabled || !charges[i].Settle
-			case e.target.Mode != ModeBypass && len(e.target.Limits) > 0:
-				e.work = b.workOf(e.target, &charges[i], t, l.engine.slack)
-			}
-			b.entries = append(b.entries, e)
-		}
-	}
-	return nil
-}
-
-// workOf is the index of the work on a target's bucket, with the charge's cost
-// added to it.
-func (b *batch) workOf(t *Target, c *Charge, now Stamp, slack int64) int {
-	for i := range b.works {
-		if w := &b.works[i]; w.target.Key == t.Key && w.settle == c.Settle {
-			w.costs = append(w.costs, c.Cost)
-			return i
-		}
-	}
-	if len(b.works) < cap(b.works) {
-		b.works = b.works[:len(b.works)+1] // its slices are used again
-	} else {
-		b.works = append(b.works, work{})
-	}
-	w := &b.works[len(b.works)-1]
-	w.target, w.settle, w.now, w.t, w.slack = t, c.Settle, now, now, slack
-	w.costs = append(w.costs, c.Cost)
-	return len(b.works) - 1
-}
-
-func (b *batch) look(ctx context.Context, e *engine) error {
-	for i := range b.works {
-		if err := e.look(ctx, &b.works[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// run charges: first it looks at every bucket, so that a denial costs no
-// write; then settlements; then the charges, one after the other, giving back
-// when a later one is denied.
-func (b *batch) run(ctx context.Context, l *Limiter, now time.Time, r Resolver, charges []Charge) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := b.resolve(ctx, l, now, r, charges); err != nil {
-		return err
-	}
-	if err := b.look(ctx, &l.engine); err != nil {
-		return err
-	}
-	for i := range b.works {
-		if w := &b.works[i]; w.settle {
-			if err := l.engine.charge(ctx, w); err != nil {
-				return err
-			}
-		}
-	}
-	for i := range b.works {
-		if b.denied() {
-			break
-		}
-		w := &b.works[i]
-		if w.settle {
-			continue
-		}
-		if err := l.engine.charge(ctx, w); err != nil {
-			return errors.Join(err, b.compensate(ctx, l))
-		}
-	}
-	if b.denied() {
-		return b.compensate(ctx, l)
-	}
-	return nil
-}
-
-// denied reports whether the charges can't all be admitted.
-func (b *batch) denied() bool {
-	return b.disabled || b.required || slices.ContainsFunc(b.works, func(w work) bool { return !w.settle && w.denied() })
-}
-
-// compensate gives back what was charged for a request that is not admitted.
-// It goes on when the caller has gone away.
-func (b *batch) compensate(ctx context.Context, l *Limiter) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.compensate)
-	defer cancel()
-	var errs []error
-	for i := range b.works {
-		if w := &b.works[i]; !w.settle {
-			if err := l.engine.giveBack(ctx, w); err != nil {
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -437,14 +437,14 @@ func TestTwoChargesOfOneBucket(t *testing.T) {
 	k := mustKey(t, "default", "a", "api", "")
 	six := Charge{Query: Query{Key: k}, Cost: EachLimit(6)}
 	four := Charge{Query: Query{Key: k}, Cost: TakeNamed(Take{"n", 4}, Take{"other", 1})}
-	d, err := b.Decide(t.Context(), b.clock, f, []Charge{six, four})
+	d, err := b.Decide(t.Context(), Ask{Now: b.clock, Resolver: f, Charges: []Charge{six, four}})
 	if err != nil || !d.Allowed || len(d.Buckets) != 2 || len(b.store.writes) != 1 {
 		t.Fatalf("%+v, %v, writes %v", d, err, b.store.writes)
 	}
 	if got := d.Buckets[1].Unknown; !cmp.Equal(got, []string{"other"}) {
 		t.Errorf("unknown: %v", got)
 	}
-	d, err = b.Decide(t.Context(), b.clock, f, []Charge{four, four})
+	d, err = b.Decide(t.Context(), Ask{Now: b.clock, Resolver: f, Charges: []Charge{four, four}})
 	if err != nil || d.Allowed || d.RetryAfter != 48*time.Second {
 		t.Errorf("%+v, %v", d, err)
 	}
@@ -455,10 +455,10 @@ func TestSettleBesideADenial(t *testing.T) {
 	f := fixed{"a": {limits: []Limit{PerMinute("n", 10)}}, "b": {limits: []Limit{PerMinute("n", 1)}}}
 	b := newBench(t, f)
 	b.acquire(t, "b", nil)
-	d, err := b.Decide(t.Context(), b.clock, f, []Charge{
+	d, err := b.Decide(t.Context(), Ask{Now: b.clock, Resolver: f, Charges: []Charge{
 		{Query: Query{Key: mustKey(t, "default", "a", "api", "")}, Cost: EachLimit(30), Settle: true},
 		{Query: Query{Key: mustKey(t, "default", "b", "api", "")}, Cost: EachLimit(1)},
-	})
+	}})
 	if err != nil || d.Allowed {
 		t.Fatalf("%+v, %v", d, err)
 	}

@@ -14,7 +14,9 @@ const ttlMargin = 60_000
 type want struct {
 	name string
 	c    Millitokens // taken; below zero, given back (adjustments only)
-	look bool        // named with 0
+	// need is the balance that must be there: c, or more where a look asks for
+	// something to be left.
+	need Millitokens
 }
 
 // situation is all that a plan is made from. Planning is pure: the same
@@ -25,7 +27,8 @@ type situation struct {
 	t      Stamp  // now, and not before state.Last
 	slack  int64  // milliseconds of refill, see charge.md 2.1
 	wants  []want // of limits that the bucket has or will have
-	settle bool   // booked whatever the balance; looks and shortness don't count
+	settle bool   // booked whatever the balance: what is needed does not count
+	poll   bool   // ask the store, although the state seen last is short
 	// born is the incarnation that an adjustment gives back to.
 	born Stamp
 }
@@ -71,14 +74,14 @@ func names(t *Target, state *State, f func(name string) bool) {
 	}
 }
 
-// want is what is wanted of a limit, and whether it is named at all.
-func (s *situation) want(name string) (want, bool) {
+// want is what is wanted of a limit.
+func (s *situation) want(name string) want {
 	for _, w := range s.wants {
 		if w.name == name {
-			return w, true
+			return w
 		}
 	}
-	return want{}, false
+	return want{name: name}
 }
 
 // start fills what every write has.
@@ -99,9 +102,9 @@ func (s *situation) planCreate(w *Write) verdict {
 	for i, l := range limits {
 		shape[i] = LimitState{Params: ParamsOf(l), On: true}
 		p := &shape[i].Params
-		x, named := s.want(l.Name)
+		x := s.want(l.Name)
 		c := max(0, x.c) // nothing to give back to
-		if c > p.Capacity && !s.settle {
+		if x.need > p.Capacity && !s.settle {
 			return verdictNever
 		}
 		f := p.Refill.Total(s.t)
@@ -110,8 +113,8 @@ func (s *situation) planCreate(w *Write) verdict {
 		case c > 0:
 			lw.Form, lw.Min, lw.Charged = FormSet, p.Capacity.minus(f), c
 			touched = true
-		case named && !s.settle:
-			lw.Min = Millitokens(1).minus(f)
+		case x.need > 0 && !s.settle:
+			lw.Min = x.need.minus(f)
 		}
 		need = max(need, s.fullBy(p, min(0, p.Capacity.minus(c))))
 		w.Limits = append(w.Limits, lw)
@@ -189,18 +192,20 @@ func (s *situation) part(lw *LimitWrite, l *LimitState, x want, w *Write) (least
 		}
 		return 0, verdictWrite
 	case c == 0:
-		if s.settle || !x.look {
+		if s.settle || x.need == 0 {
 			return 0, verdictWrite
 		}
-		lw.Min = Millitokens(1).minus(f)
-		if raw < 1 {
-			return 0, verdictShort
-		}
-		return 0, verdictWrite
-	case !s.settle && c > l.Capacity:
+		lw.Min = x.need.minus(f)
+	}
+	switch {
+	case s.settle:
+	case x.need > l.Capacity:
 		return 0, verdictNever
-	case !s.settle && c > min(raw, l.Capacity):
+	case x.need > min(raw, l.Capacity) && !s.poll:
 		return 0, verdictShort
+	}
+	if c == 0 {
+		return 0, verdictWrite
 	}
 	lw.Charged = c
 	if full {
@@ -212,7 +217,7 @@ func (s *situation) part(lw *LimitWrite, l *LimitState, x want, w *Write) (least
 	lw.Max = l.Capacity.plus(s.slackOf(&l.Params)).minus(f)
 	switch {
 	case !s.settle:
-		lw.Min = c.minus(f)
+		lw.Min = x.need.minus(f)
 	case s.state.ExpiresAt != 0: // the debt must be known, to keep the bucket until it is repaid
 		lowest := min(0, raw).minus(l.Capacity)
 		lw.Min = lowest.minus(f)
@@ -243,4 +248,27 @@ func (s *situation) keepUntil(w *Write, need Stamp) {
 	}
 	w.TTLSet = s.longer(need)
 	w.TTLBelow = w.TTLSet
+}
+
+// limit is a limit of the bucket as it will be charged next.
+func (s *situation) limit(name string) LimitState {
+	has := s.state.Find(name)
+	if has != nil && (s.state.Revision > s.target.Revision) {
+		return *has
+	}
+	for i := range s.target.Limits {
+		if s.target.Limits[i].Name != name {
+			continue
+		}
+		if has != nil && has.Is(s.target.Limits[i]) {
+			return *has
+		}
+		p := ParamsOf(s.target.Limits[i])
+		balance := p.Capacity
+		if has != nil {
+			balance = min(balance, has.Available(s.t))
+		}
+		return LimitState{Params: p, On: true, Balance: balance.minus(p.Refill.Total(s.t))}
+	}
+	return LimitState{Params: Params{Name: name, Refill: Continuous{Amount: 1, Period: 1}}}
 }

@@ -89,12 +89,12 @@ func (r *reshaper) own(w *Write, p Params) verdict {
 	}
 	was := r.shape[i]
 	r.shape[i] = LimitState{Params: p, On: true}
-	x, named := r.want(p.Name)
-	if x.c > p.Capacity {
+	x := r.want(p.Name)
+	if x.need > p.Capacity {
 		return verdictNever
 	}
 	if was.On {
-		return r.kept(w, i, &was, p, x, named)
+		return r.kept(w, i, &was, p, x)
 	}
 	lw := LimitWrite{Slot: i + 1, Min: NoMin, Max: NoMax, Form: FormSet, Params: &p, Charged: x.c}
 	lw.Value = p.Capacity.minus(x.c).minus(p.Refill.Total(r.t))
@@ -121,18 +121,17 @@ func (r *reshaper) others(w *Write, i int) verdict {
 		w.Limits = append(w.Limits, LimitWrite{Slot: i + 1, Min: NoMin, Max: NoMax, Form: FormRemove})
 		return verdictWrite
 	}
-	return r.kept(w, i, l, l.Params, want{}, false)
+	return r.kept(w, i, l, l.Params, want{})
 }
 
 // kept plans the part of a limit that stays, with its old or with new numbers.
 // The balance is carried over, clamped to what both old and new can hold.
-func (r *reshaper) kept(w *Write, i int, was *LimitState, p Params, x want, named bool) verdict {
+func (r *reshaper) kept(w *Write, i int, was *LimitState, p Params, x want) verdict {
 	oldF, newF := was.Refill.Total(r.t), p.Refill.Total(r.t)
 	raw := was.Balance.plus(oldF)
 	most := min(was.Capacity, p.Capacity)
 	slack := min(r.slackOf(&was.Params), r.slackOf(&p))
-	looked := named && x.c == 0
-	if have := min(raw, most); x.c > 0 && x.c > have || looked && have < 1 {
+	if x.need > min(raw, most) {
 		return verdictShort
 	}
 	r.touched = r.touched || x.c > 0
@@ -148,10 +147,8 @@ func (r *reshaper) kept(w *Write, i int, was *LimitState, p Params, x want, name
 		lw.Form, lw.Value = FormAdd, oldF.minus(newF).minus(x.c)
 		lw.Max = most.plus(slack).minus(oldF)
 		switch {
-		case x.c > 0:
-			lw.Min = x.c.minus(oldF)
-		case looked:
-			lw.Min = Millitokens(1).minus(oldF)
+		case x.need > 0:
+			lw.Min = x.need.minus(oldF)
 		default: // its debt must be known: the expiry covers all limits
 			least = min(0, raw).minus(p.Capacity)
 			lw.Min = least.minus(oldF)

@@ -7,7 +7,7 @@ import (
 
 // decision says what came of a batch.
 func (b *batch) decision(charges []Charge) Decision {
-	d := Decision{OnUnavailable: b.fallback, Buckets: make([]BucketStatus, len(b.entries))}
+	d := Decision{Buckets: make([]BucketStatus, len(b.entries))}
 	n := 0
 	for i := range b.entries {
 		if e := &b.entries[i]; e.work >= 0 {
@@ -22,6 +22,9 @@ func (b *batch) decision(charges []Charge) Decision {
 	}
 	d.Reason, d.RetryAfter = b.reason(&d)
 	d.Allowed = d.Reason < ReasonExceeded
+	if !d.Allowed && b.cached() {
+		d.Source = SourceCache
+	}
 	return d
 }
 
@@ -107,39 +110,15 @@ func (w *work) status(name string, cost int64, named bool) LimitStatus {
 	if w.settle || !named || w.applied || w.verdict == verdictNothing {
 		return s
 	}
-	x, _ := w.want(name)
-	need := max(x.c, 1)
+	need := w.want(name).need
 	switch {
-	case x.c > l.Capacity:
+	case need > l.Capacity:
 		s.Violated, s.Never = true, true
 	case s.Balance < need:
 		s.Violated = true
 		s.RetryAfter = until(w.t, l.EnoughAt(need))
 	}
 	return s
-}
-
-// limit is a limit of the bucket as it will be charged next.
-func (w *work) limit(name string) LimitState {
-	has := w.state.Find(name)
-	if has != nil && (w.state.Revision > w.target.Revision) {
-		return *has
-	}
-	for i := range w.target.Limits {
-		if w.target.Limits[i].Name != name {
-			continue
-		}
-		if has != nil && has.Is(w.target.Limits[i]) {
-			return *has
-		}
-		p := ParamsOf(w.target.Limits[i])
-		balance := p.Capacity
-		if has != nil {
-			balance = min(balance, has.Available(w.t))
-		}
-		return LimitState{Params: p, On: true, Balance: balance.minus(p.Refill.Total(w.t))}
-	}
-	return LimitState{Params: Params{Name: name, Refill: Continuous{Amount: 1, Period: 1}}}
 }
 
 // limit is the limit that has these parameters.

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
-// engine charges single buckets: it plans, applies, and plans again for as
-// long as the state that comes back has enough.
-type engine struct {
-	store Store
-	slack int64 // milliseconds, see situation
+// direct is the engine for a store in the process: it asks the store in the
+// caller's goroutine, plans, applies, and plans again for as long as the state
+// that comes back has enough.
+type direct struct {
+	store      Store
+	compensate time.Duration // bounds giving back
 }
 
 // maxTries bounds the races that a charge may lose against other writers
@@ -34,54 +36,17 @@ func (e *unavailableError) Error() string        { return ErrUnavailable.Error()
 func (e *unavailableError) Unwrap() error        { return e.err }
 func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
 
-// work is one bucket in a decision: what is wanted of it, the state seen last,
-// and what became of it.
-type work struct {
-	situation
-	now     Stamp
-	costs   []Cost
-	adjust  []want // instead of costs: amounts of a lease, of either sign
-	write   Write
-	verdict verdict      // of the last plan
-	applied bool         // the last plan's write was applied
-	taken   []slotAmount // what was charged and not given back
-}
-
-// observe takes on a state that the store returned.
-func (w *work) observe(s State) {
-	w.state = s
-	w.t = max(w.now, s.Last)
-}
-
-// denied reports whether the state seen last is proof that the charge can't be
-// admitted.
-func (w *work) denied() bool { return w.verdict == verdictShort || w.verdict == verdictNever }
-
-// ask works out what is wanted of each limit of the bucket.
-func (w *work) ask() {
-	w.wants = w.wants[:0]
-	if len(w.adjust) > 0 {
-		w.wants = append(w.wants, w.adjust...)
-		return
+func (e *direct) look(ctx context.Context, b *batch) error {
+	for i := range b.works {
+		if err := e.read(ctx, &b.works[i]); err != nil {
+			return err
+		}
 	}
-	names(w.target, &w.state, func(name string) bool {
-		x := want{name: name}
-		named := false
-		for _, c := range w.costs {
-			n, ok := c.Of(name)
-			named = named || ok
-			x.look = x.look || ok && n == 0
-			x.c = x.c.plus(Milli(n))
-		}
-		if named {
-			w.wants = append(w.wants, x)
-		}
-		return true
-	})
+	return nil
 }
 
-// look reads the bucket and plans, without writing.
-func (e *engine) look(ctx context.Context, w *work) error {
+// read reads the bucket and plans, without writing.
+func (e *direct) read(ctx context.Context, w *work) error {
 	s, err := e.store.Get(ctx, w.target.Key)
 	if err != nil {
 		return &unavailableError{err}
@@ -91,18 +56,67 @@ func (e *engine) look(ctx context.Context, w *work) error {
 	return nil
 }
 
-func (w *work) replan() {
-	w.ask()
-	w.verdict = verdictNothing
-	if len(w.wants) > 0 {
-		w.verdict = w.plan(&w.write)
+// run charges: first it looks at every bucket, so that a denial costs no
+// write; then settlements; then the charges, one after the other, giving back
+// when a later one is denied.
+func (e *direct) run(ctx context.Context, b *batch, _ bool) error {
+	if err := e.look(ctx, b); err != nil {
+		return err
 	}
+	for i := range b.works {
+		if w := &b.works[i]; w.settle {
+			if err := e.charge(ctx, w); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range b.works {
+		if b.denied() {
+			break
+		}
+		w := &b.works[i]
+		if w.settle {
+			continue
+		}
+		if err := e.charge(ctx, w); err != nil {
+			return errors.Join(err, e.undo(ctx, b))
+		}
+	}
+	if b.denied() {
+		return e.undo(ctx, b)
+	}
+	return nil
 }
+
+// undo gives back what was charged for a request that is not admitted. It goes
+// on when the caller has gone away.
+func (e *direct) undo(ctx context.Context, b *batch) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.compensate)
+	defer cancel()
+	var errs []error
+	for i := range b.works {
+		if w := &b.works[i]; !w.settle {
+			if err := e.giveBack(ctx, w); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *direct) adjust(ctx context.Context, w *work) error {
+	if err := e.read(ctx, w); err != nil {
+		return err
+	}
+	return e.charge(ctx, w)
+}
+
+func (e *direct) close(context.Context) error { return nil }
 
 // charge sends what was planned, and plans and sends again until the charge is
 // applied or is proven impossible. An error matches ErrUnavailable: the outcome
 // is unknown.
-func (e *engine) charge(ctx context.Context, w *work) error {
+func (e *direct) charge(ctx context.Context, w *work) error {
 	for range maxTries {
 		if w.verdict != verdictWrite && w.verdict != verdictReshape {
 			return nil
@@ -127,19 +141,9 @@ func (e *engine) charge(ctx context.Context, w *work) error {
 	return &contendedError{tries: maxTries}
 }
 
-// took remembers what the applied write charged, by slot.
-func (w *work) took() {
-	w.applied = true
-	for i := range w.write.Limits {
-		if l := &w.write.Limits[i]; l.Charged > 0 {
-			w.taken = append(w.taken, slotAmount{slot: l.Slot, name: w.state.Limits[l.Slot-1].Name, amount: l.Charged})
-		}
-	}
-}
-
 // giveBack credits what was charged. Sent once: what an unknown outcome lost
 // stays lost until it is refilled.
-func (e *engine) giveBack(ctx context.Context, w *work) error {
+func (e *direct) giveBack(ctx context.Context, w *work) error {
 	if len(w.taken) == 0 {
 		return nil
 	}

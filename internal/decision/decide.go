@@ -1,0 +1,219 @@
+package decision
+
+import (
+	"context"
+	"time"
+
+	"github.com/extauthz/extauthz/pkg/descriptors"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+// Limiter is what the Decider needs of a ratelimit.Limiter.
+type Limiter interface {
+	Now() time.Time
+	Decide(ctx context.Context, a ratelimit.Ask) (ratelimit.Decision, error)
+	Look(ctx context.Context, a ratelimit.Ask) (ratelimit.Decision, error)
+}
+
+var _ Limiter = (*ratelimit.Limiter)(nil)
+
+// Decider decides. It is safe for concurrent use.
+type Decider struct {
+	limiter  Limiter
+	observer Observer
+}
+
+// New makes a Decider; a nil observer counts nothing.
+func New(l Limiter, o Observer) *Decider { return &Decider{limiter: l, observer: o} }
+
+// Decide answers a call: one request for each descriptor of RLS, one in all for
+// ext_authz. All charges of a call are one decision.
+func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Request) Answer {
+	start := d.limiter.Now()
+	if p.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.Timeout)
+		defer cancel()
+	}
+	c := call{decide: d.limiter.Decide, policy: p, now: start}
+	a := c.answer(ctx, reqs)
+	d.shadows(ctx, p, start, a.Parts)
+	if d.observer != nil {
+		d.observer.Decided(p, reqs, &a, d.limiter.Now().Sub(start))
+	}
+	return a
+}
+
+// Look is what Decide would answer, without charging and without counting.
+func (d *Decider) Look(ctx context.Context, p *Policy, reqs []*descriptors.Request) Answer {
+	c := call{decide: d.limiter.Look, policy: p, now: d.limiter.Now()}
+	return c.answer(ctx, reqs)
+}
+
+// shadows charges the rules that aren't enforced, each on a bucket of its own.
+func (d *Decider) shadows(ctx context.Context, p *Policy, now time.Time, parts []Part) {
+	for i := range parts {
+		for _, s := range parts[i].Outcome.Shadows {
+			dec, err := d.limiter.Decide(ctx, ratelimit.Ask{Now: now, Resolver: p.Resolver, Charges: []ratelimit.Charge{s.Charge}})
+			if d.observer != nil {
+				d.observer.Shadowed(p, s.Rule, &dec, err)
+			}
+		}
+	}
+}
+
+// call is one decision being made.
+type call struct {
+	policy *Policy
+	decide func(context.Context, ratelimit.Ask) (ratelimit.Decision, error)
+	now    time.Time
+
+	charges []ratelimit.Charge
+	rules   []*descriptors.Rule // :: index of charge -> its rule
+	first   []int               // :: index of request -> index of its first charge
+}
+
+func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
+	a := Answer{Reason: ReasonNoMatch, Parts: make([]Part, len(reqs))}
+	c.first = make([]int, len(reqs)+1)
+	for i, r := range reqs {
+		a.Parts[i].Outcome = c.policy.Rules.Evaluate(r)
+		c.part(&a, &a.Parts[i])
+		c.first[i+1] = len(c.charges)
+	}
+	if a.Verdict != Allow { // what settles is booked all the same
+		c.keepSettling()
+	}
+	if len(c.charges) > 0 {
+		c.charge(ctx, &a)
+	}
+	return a
+}
+
+// part takes in what the rules say about one request.
+func (c *call) part(a *Answer, p *Part) {
+	o := &p.Outcome
+	switch o.Action {
+	case descriptors.NoMatch:
+		if c.policy.DenyNoMatch {
+			p.Verdict = Deny
+			c.deny(a, Deny, ReasonNoMatch, nil, nil)
+		}
+	case descriptors.Allow:
+		if a.Verdict == Allow {
+			a.Reason, a.Rule = ReasonRule, o.Rule
+		}
+	case descriptors.Deny:
+		p.Verdict = Deny
+		c.deny(a, Deny, ReasonRule, o.Rule, nil)
+	case descriptors.Invalid:
+		p.Verdict = Invalid
+		c.deny(a, Invalid, ReasonInvalid, o.Rule, o.Err)
+	case descriptors.Charge:
+	}
+	for _, ch := range o.Charges {
+		ch.Charge.Required = c.policy.DenyNoMatch
+		c.charges = append(c.charges, ch.Charge)
+		c.rules = append(c.rules, ch.Rule)
+	}
+}
+
+// deny notes the first denial; one that is invalid comes before others.
+func (c *call) deny(a *Answer, v Verdict, reason string, r *descriptors.Rule, err error) {
+	if a.Verdict >= v {
+		return
+	}
+	a.Verdict, a.Reason, a.Rule, a.Err = v, reason, r, err
+}
+
+// keepSettling drops the charges that a denial forbids.
+func (c *call) keepSettling() {
+	n := 0
+	for i := range c.charges {
+		if c.charges[i].Settle {
+			c.charges[n], c.rules[n] = c.charges[i], c.rules[i]
+			n++
+		}
+	}
+	c.charges, c.rules = c.charges[:n], c.rules[:n]
+	c.first = nil // no request's limits are told
+}
+
+func (c *call) charge(ctx context.Context, a *Answer) {
+	d, err := c.decide(ctx, ratelimit.Ask{
+		Now: c.now, Resolver: c.policy.Resolver, Charges: c.charges,
+		OnUnavailable: c.policy.OnUnavailable, LocalShare: c.policy.LocalShare,
+	})
+	if a.Verdict != Allow {
+		return
+	}
+	if err != nil {
+		a.Verdict, a.Reason, a.Source, a.Err, a.Rule = Unavailable, ReasonUnavailable, ratelimit.SourceFallback, err, c.rules[0]
+		return
+	}
+	a.Decision, a.Reason, a.Source, a.RetryAfter = d, d.Reason.String(), d.Source, d.RetryAfter
+	deciding := c.deciding(&d, len(a.Parts))
+	a.Rule = c.rules[deciding]
+	a.Entity = entityOf(&d, deciding)
+	if !d.Allowed {
+		a.Verdict = Deny
+	}
+	c.limits(a)
+}
+
+// deciding is the index of the charge whose rule answers: of a denial the one
+// that was refused, else the last one of the first request that has any.
+func (c *call) deciding(d *ratelimit.Decision, requests int) int {
+	if !d.Allowed {
+		b, _ := d.Primary()
+		return b.Charge
+	}
+	for i := range requests {
+		if c.first[i+1] > c.first[i] {
+			return c.first[i+1] - 1
+		}
+	}
+	return 0
+}
+
+func entityOf(d *ratelimit.Decision, charge int) descriptors.EntityInfo {
+	for i := range d.Buckets {
+		if b := &d.Buckets[i]; b.Charge == charge && b.Parent == 0 {
+			return descriptors.EntityInfo{ID: b.Key.Entity(), Tier: b.Tier, Metadata: b.Metadata}
+		}
+	}
+	return descriptors.EntityInfo{}
+}
+
+// limits tells each request's part which limit decided about it.
+func (c *call) limits(a *Answer) {
+	buckets := a.Decision.Buckets
+	for i := range a.Parts {
+		sub := ratelimit.Decision{Reason: a.Decision.Reason}
+		from := 0
+		for from < len(buckets) && buckets[from].Charge < c.first[i] {
+			from++
+		}
+		to := from
+		for to < len(buckets) && buckets[to].Charge < c.first[i+1] {
+			to++
+		}
+		sub.Buckets = buckets[from:to]
+		bucket, limit := sub.Primary()
+		a.Parts[i].Limit = limit
+		if !a.Decision.Allowed && c.first[i+1] > c.first[i] && refused(&a.Decision, &bucket, limit) {
+			a.Parts[i].Verdict = Deny
+		}
+	}
+}
+
+// refused reports whether a request is one of those that a denial is about.
+func refused(d *ratelimit.Decision, b *ratelimit.BucketStatus, l *ratelimit.LimitStatus) bool {
+	switch {
+	case d.Reason == ratelimit.ReasonUnavailable:
+		return true
+	case l != nil:
+		return l.Violated
+	}
+	return b.Mode == ratelimit.ModeDisabled || b.NoLimits
+}

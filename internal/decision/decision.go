@@ -1,0 +1,93 @@
+// Package decision turns neutral requests into an answer: it asks the rules
+// what to charge, has the limiter charge it, and says what the answer rests on.
+// Both Envoy services, the admin API and explain decide through it, so that
+// they can't differ.
+//
+// It may import pkg/descriptors and pkg/ratelimit; it knows no protocol. Start
+// at Decider.Decide.
+package decision
+
+import (
+	"time"
+
+	"github.com/extauthz/extauthz/pkg/descriptors"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+// Policy is one configuration in force. It is immutable: a reload replaces it
+// whole.
+type Policy struct {
+	ID       string // names the configuration, for logs and metrics
+	Rules    *descriptors.Rules
+	Resolver ratelimit.Resolver
+	// DenyNoMatch denies what no rule takes, and what has no limits.
+	DenyNoMatch bool
+	// OnUnavailable answers where neither system nor resource say how;
+	// FallbackUnset is FallbackError.
+	OnUnavailable ratelimit.Fallback
+	// LocalShare is the share of FallbackLocal; 0 is the limiter's default.
+	LocalShare float64
+	// Timeout bounds a decision; 0 leaves it to the caller's deadline.
+	Timeout time.Duration
+}
+
+// Verdict is what the answer is.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Allow       Verdict = iota
+	Deny                // too many requests, or forbidden by a rule
+	Invalid             // denied: the request can't be mapped, see Answer.Err
+	Unavailable         // no decision: the caller's failure mode decides
+)
+
+// String is the verdict's name, as metrics and JSON have it.
+func (v Verdict) String() string {
+	return [...]string{"allow", "deny", "invalid", "unavailable"}[v]
+}
+
+// Reasons beside those of ratelimit.Reason.
+const (
+	ReasonNoMatch     = "no_match"    // no rule took the request
+	ReasonRule        = "rule"        // a rule's action says so
+	ReasonInvalid     = "invalid"     // the request can't be mapped
+	ReasonUnavailable = "unavailable" // the store gave no answer in time
+)
+
+// Answer is what was decided about one call.
+type Answer struct {
+	Verdict    Verdict
+	Reason     string // of ratelimit.Reason, or one of the above
+	Source     ratelimit.Source
+	RetryAfter time.Duration // 0: unknown, or no waiting helps
+	// Parts say what became of each request, in order.
+	Parts []Part
+	// Decision is the limiter's; zero when nothing was charged.
+	Decision ratelimit.Decision
+	// Rule is the one whose on_allow or on_deny applies; nil when there's none.
+	Rule *descriptors.Rule
+	// Entity is whom the rule's charge is about.
+	Entity descriptors.EntityInfo
+	Err    error // why it is Invalid or Unavailable, or a fallback
+}
+
+// Part is what became of one request, a descriptor or an HTTP request.
+type Part struct {
+	Outcome descriptors.Outcome
+	Verdict Verdict
+	// Limit is the one that decided, or the one nearest its end; nil when no
+	// limit was asked.
+	Limit *ratelimit.LimitStatus
+}
+
+// Observer counts what is decided. Its methods are called on the path of every
+// request, from many goroutines.
+type Observer interface {
+	// Decided is called once for each call. Neither the requests nor the answer
+	// may be kept.
+	Decided(p *Policy, reqs []*descriptors.Request, a *Answer, took time.Duration)
+	// Shadowed is called for each charge of a rule that isn't enforced: d is
+	// what would have been decided.
+	Shadowed(p *Policy, r *descriptors.Rule, d *ratelimit.Decision, err error)
+}

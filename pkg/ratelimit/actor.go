@@ -1,0 +1,310 @@
+package ratelimit
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+const (
+	// A second write to a bucket may be sent while one is out this long, and
+	// so on; the conditions make it safe, and a lost packet must not hold what
+	// is behind it.
+	secondFlight = 10 * time.Millisecond
+	maxFlights   = 4
+
+	// staleAfter bounds how long a state may reject by its projection: credits
+	// and raises made elsewhere are seen by then (charge.md 2.7).
+	staleAfter = time.Second
+	// maxPollFloor bounds how seldom the store is asked about a bucket that is
+	// exhausted.
+	maxPollFloor = 250 * time.Millisecond
+
+	// retryBase is the first wait after a write that was certainly not applied.
+	retryBase = 5 * time.Millisecond
+	maxShrink = 16 // halvings of the share taken after lost races
+)
+
+// actor is all that a process does with one bucket at a time: a queue of jobs,
+// and the writes that are out for it. It exists only while there is any. It has
+// no goroutine; everything happens in calls, under the lock of its shard.
+type actor struct {
+	engine *actors
+	shard  *shard
+	key    Key
+
+	queue   []*job // charges in their order, between other kinds
+	flights []*flight
+
+	known bool // the sight was told by the store
+	sight
+
+	pace    pace
+	lost    int       // races lost in a row, see share
+	retries int       // writes in a row that were not applied
+	wakeAt  time.Time // of the timer that is set, zero for none
+}
+
+// flight is a request to the store that is out.
+type flight struct {
+	kind  jobKind
+	jobs  []*job
+	write Write
+	wants []want // in sum
+	sent  time.Time
+	stamp Stamp // the time by which the store's answer is to be read
+}
+
+// stamp is the time by which the bucket is charged: the own clock, but never
+// behind the last writer's (charge.md 2.1).
+func (a *actor) stamp(now time.Time) Stamp {
+	t := StampOf(now)
+	if a.known && a.state.Exists {
+		t = max(t, a.state.Last+Stamp(now.Sub(a.at).Milliseconds()))
+	}
+	return t
+}
+
+// observe takes on a state that the store told, unless a newer one is known.
+func (a *actor) observe(s State, by Stamp, now time.Time) {
+	if a.known && older(&s, &a.state) {
+		return
+	}
+	a.known, a.sight = true, sight{state: s, at: now, by: by}
+	a.engine.seen.put(a.key.ID(), a.sight)
+}
+
+// enqueue takes a job in, and answers it at once where nothing needs to be
+// asked.
+func (a *actor) enqueue(j *job, now time.Time) {
+	if a.answer(j, now, true) {
+		a.retire(now)
+		return
+	}
+	a.queue = append(a.queue, j)
+	a.step(now)
+}
+
+// answer finishes a job that needs no request to the store.
+func (a *actor) answer(j *job, now time.Time, cached bool) bool {
+	if j.kind == jobCredit {
+		return false
+	}
+	j.ask(&a.state)
+	s := situation{target: j.target, state: a.state, t: a.stamp(now)}
+	if len(j.wants) == 0 && (j.kind != jobLook || a.known && now.Sub(a.at) <= maxPollFloor) {
+		j.outcome = outcomeApplied
+	} else if j.kind != jobSettle {
+		j.outcome = a.judge(&s, j, now)
+	}
+	if j.outcome == outcomeNone {
+		return false
+	}
+	j.cached = cached
+	a.finish(j, &s)
+	return true
+}
+
+// judge is what the state seen last proves about a charge or a look, if it is
+// fresh enough to prove anything: charge.md 2.7.
+func (a *actor) judge(s *situation, j *job, now time.Time) outcome {
+	age := now.Sub(a.at)
+	due := a.state.Exists && j.target.Revision > a.state.Revision
+	for _, x := range j.wants {
+		l := s.limit(x.name)
+		floor := pollFloor(&l.Params)
+		switch {
+		case x.need > l.Capacity:
+			return outcomeNever
+		case !a.known || due:
+			continue
+		case age <= floor && l.Available(a.by) < x.need, age <= staleAfter && l.Available(s.t) < x.need:
+			return outcomeShort
+		}
+	}
+	if j.kind == jobLook && a.known && !due && a.fresh(s, j, age) {
+		return outcomeApplied
+	}
+	return outcomeNone
+}
+
+// fresh reports whether a look may be admitted from a state of this age.
+func (a *actor) fresh(s *situation, j *job, age time.Duration) bool {
+	for _, x := range j.wants {
+		l := s.limit(x.name)
+		if age > pollFloor(&l.Params) {
+			return false
+		}
+	}
+	return true
+}
+
+// pollFloor is how long a state that was short is not asked again: charge.md
+// 2.7.
+func pollFloor(p *Params) time.Duration {
+	return min(maxPollFloor, time.Duration(p.Refill.Fill(p.Capacity))*time.Millisecond/4)
+}
+
+// finish hands a job its outcome; it is told once the lock is released.
+func (a *actor) finish(j *job, s *situation) {
+	j.state, j.t, j.seenAt, j.inFlight = s.state, s.t, a.at, false
+	a.shard.finished = append(a.shard.finished, j)
+}
+
+// fail ends a job without a decision.
+func (a *actor) fail(j *job, err error, now time.Time) {
+	j.outcome, j.err = outcomeFailed, err
+	a.finish(j, &situation{state: a.state, t: a.stamp(now)})
+}
+
+// step sends what can be sent.
+func (a *actor) step(now time.Time) {
+	for len(a.queue) > 0 {
+		if wait := a.wait(now); wait != 0 {
+			if wait > 0 {
+				a.wake(now, wait)
+			}
+			return
+		}
+		if !a.fly(now) {
+			return
+		}
+	}
+	a.retire(now)
+}
+
+// wait is how long until a request may be sent; below zero, until one comes
+// back.
+func (a *actor) wait(now time.Time) time.Duration {
+	wait := a.pace.wait(now)
+	if n := len(a.flights); n >= maxFlights {
+		return -1
+	} else if n > 0 {
+		wait = max(wait, secondFlight-now.Sub(a.flights[n-1].sent))
+	}
+	return wait
+}
+
+// wake sets a timer to go on.
+func (a *actor) wake(now time.Time, d time.Duration) {
+	at := now.Add(d)
+	if !a.wakeAt.IsZero() && !at.Before(a.wakeAt) {
+		return
+	}
+	a.wakeAt = at
+	a.engine.env.after(d, func() {
+		a.shard.mu.Lock()
+		if a.wakeAt.Equal(at) {
+			a.wakeAt = time.Time{}
+		}
+		now := a.engine.env.now()
+		a.sweep(now)
+		a.step(now)
+		a.shard.unlock()
+	})
+}
+
+// sweep answers what can be answered by now.
+func (a *actor) sweep(now time.Time) {
+	a.queue = slices.DeleteFunc(a.queue, func(j *job) bool { return a.answer(j, now, false) })
+}
+
+// retire ends an actor that has nothing to do; one that was throttled stays
+// until it has its pace again.
+func (a *actor) retire(now time.Time) {
+	if len(a.queue) > 0 || len(a.flights) > 0 {
+		return
+	}
+	if a.pace.rate < startPace && now.Sub(a.pace.throttled) < time.Minute {
+		a.wake(now, time.Minute)
+		return
+	}
+	if a.shard.actors[a.key.ID()] == a {
+		delete(a.shard.actors, a.key.ID())
+	}
+}
+
+// landed takes in what came of a request.
+func (a *actor) landed(f *flight, s State, err error) {
+	a.shard.mu.Lock()
+	now := a.engine.env.now()
+	a.flights = slices.DeleteFunc(a.flights, func(o *flight) bool { return o == f })
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		a.observe(s, f.stamp, now)
+		a.lost, a.retries = 0, 0
+		a.succeed(f, now)
+	case errors.As(err, &refused):
+		a.observe(refused.State, f.stamp, now)
+		a.retries = 0
+		if f.kind == jobCredit { // that incarnation is gone: nothing to give back to
+			a.succeed(f, now)
+			break
+		}
+		a.lost++
+		a.requeue(f)
+	case errors.Is(err, ErrNotApplied):
+		if errors.Is(err, ErrThrottled) {
+			a.pace.throttle(now)
+		}
+		a.requeue(f)
+		back := a.engine.env.jitter(retryBase << min(a.retries, 5))
+		a.retries++
+		a.pace.next = now.Add(max(back, a.pace.wait(now)))
+	default:
+		for _, j := range f.jobs {
+			a.fail(j, &unavailableError{err}, now)
+		}
+	}
+	a.sweep(now)
+	a.step(now)
+	a.shard.unlock()
+}
+
+// succeed finishes the jobs of a request that was applied, and gives back what
+// nobody waits for any more.
+func (a *actor) succeed(f *flight, now time.Time) {
+	s := situation{state: a.state, t: a.stamp(now)}
+	for _, j := range f.jobs {
+		j.outcome = outcomeApplied
+		if f.kind == jobLook {
+			s.target = j.target
+			j.outcome = max(a.judge(&s, j, now), outcomeApplied)
+		}
+		if f.kind == jobCharge || f.kind == jobSettle {
+			j.taken = taken(j.wants, &a.state)
+		}
+		if j.abandoned && !j.keep && f.kind == jobCharge && len(j.taken) > 0 {
+			a.queue = append(a.queue, &job{kind: jobCredit, target: j.target, born: a.state.Born, back: j.taken, done: func(*job) {}})
+		}
+		a.finish(j, &s)
+	}
+}
+
+// taken is what a job charged, by slot.
+func taken(wants []want, s *State) []slotAmount {
+	var out []slotAmount
+	for _, x := range wants {
+		if i := s.slot(x.name); x.c > 0 && i >= 0 {
+			out = append(out, slotAmount{slot: i + 1, name: x.name, amount: x.c})
+		}
+	}
+	return out
+}
+
+// requeue puts the jobs of a request that was not applied back in front;
+// charges whose callers have gone are forgotten.
+func (a *actor) requeue(f *flight) {
+	back := make([]*job, 0, len(f.jobs)+len(a.queue))
+	for _, j := range f.jobs {
+		j.inFlight = false
+		if j.abandoned && j.kind == jobCharge {
+			j.outcome, j.err = outcomeFailed, ErrNotApplied
+			a.finish(j, &situation{state: a.state})
+			continue
+		}
+		back = append(back, j)
+	}
+	a.queue = append(back, a.queue...)
+}

@@ -1,0 +1,267 @@
+package ratelimit
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Remote says how a store that is not in the process is asked.
+type Remote struct {
+	// MaxWritesPerSecond bounds the writes of this process; 0 is 2,000, below 0
+	// is no bound. Beyond it the fallback answers, for new buckets before known
+	// ones.
+	MaxWritesPerSecond float64
+	// Entries and Bytes bound the rejection cache; 0 is 100,000 and 64 MiB.
+	Entries int
+	Bytes   int64
+	// WriteTimeout bounds one request to the store, whoever waits for it; 0 is
+	// 500 ms.
+	WriteTimeout time.Duration
+}
+
+const (
+	defaultMaxWrites    = 2000
+	defaultEntries      = 100_000
+	defaultBytes        = 64 << 20
+	defaultWriteTimeout = 500 * time.Millisecond
+)
+
+// remote is the engine for a store that is somewhere else.
+type remote struct {
+	*actors
+	world *realWorld
+}
+
+func newRemote(store Store, cfg Remote, now func() time.Time, slack int64) *remote {
+	if cfg.MaxWritesPerSecond == 0 {
+		cfg.MaxWritesPerSecond = defaultMaxWrites
+	}
+	if cfg.Entries == 0 {
+		cfg.Entries = defaultEntries
+	}
+	if cfg.Bytes == 0 {
+		cfg.Bytes = defaultBytes
+	}
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = defaultWriteTimeout
+	}
+	w := &realWorld{store: store, clock: now, timeout: cfg.WriteTimeout}
+	return &remote{
+		actors: newActors(w, time.Duration(slack)*time.Millisecond, newSeen(cfg.Entries, cfg.Bytes), cfg.MaxWritesPerSecond),
+		world:  w,
+	}
+}
+
+// realWorld is the engine's world in production. A request to the store has a
+// context of its own, never the caller's: a cancelled one closes its
+// connection and is applied all the same.
+type realWorld struct {
+	store   Store
+	clock   func() time.Time
+	timeout time.Duration
+	out     sync.WaitGroup
+}
+
+func (w *realWorld) now() time.Time                       { return w.clock() }
+func (w *realWorld) after(d time.Duration, f func())      { time.AfterFunc(d, f) }
+func (w *realWorld) jitter(d time.Duration) time.Duration { return rand.N(d + 1) } //nolint:gosec // spreads retries, guards nothing
+
+func (w *realWorld) apply(wr *Write, done func(State, error)) {
+	w.ask(done, func(ctx context.Context) (State, error) { return w.store.Apply(ctx, wr) })
+}
+
+func (w *realWorld) get(k Key, done func(State, error)) {
+	w.ask(done, func(ctx context.Context) (State, error) { return w.store.Get(ctx, k) })
+}
+
+func (w *realWorld) ask(done func(State, error), f func(context.Context) (State, error)) {
+	w.out.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
+		s, err := f(ctx)
+		cancel()
+		done(s, err)
+	})
+}
+
+// close waits for what is out.
+func (r *remote) close(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		defer close(idle)
+		for r.len() > 0 {
+			r.world.out.Wait()
+			time.Sleep(time.Millisecond)
+		}
+		r.world.out.Wait()
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// look plans from what was seen last where it is fresh, else from a read.
+func (r *remote) look(ctx context.Context, b *batch) error {
+	return r.ask(ctx, b, func(*work) jobKind { return jobLook }, false)
+}
+
+// run rejects from memory what is known to be exhausted, for free; then it
+// charges every bucket at once, and gives back what succeeded where another
+// was denied.
+func (r *remote) run(ctx context.Context, b *batch, keep bool) error {
+	now := r.world.now()
+	for i := range b.works {
+		if w := &b.works[i]; !w.settle {
+			r.peek(w, now)
+		}
+	}
+	denied := b.denied()
+	err := r.ask(ctx, b, func(w *work) jobKind {
+		switch {
+		case w.settle:
+			return jobSettle
+		case denied:
+			return jobNone
+		}
+		return jobCharge
+	}, keep)
+	if !denied && (b.denied() || err != nil && !keep) {
+		r.undo(b)
+	}
+	return err
+}
+
+// peek judges a charge by what was seen last of its bucket.
+func (r *remote) peek(w *work, now time.Time) {
+	v, ok := r.seen.get(w.target.Key.ID())
+	if !ok {
+		return
+	}
+	a := actor{known: true, sight: v}
+	w.observe(v.state)
+	w.t = a.stamp(now)
+	w.ask()
+	switch a.judge(&w.situation, &job{kind: jobCharge, target: w.target, wants: w.wants}, now) {
+	case outcomeShort:
+		w.verdict, w.cached = verdictShort, true
+	case outcomeNever:
+		w.verdict, w.cached = verdictNever, true
+	default:
+		w.verdict = verdictNothing
+	}
+}
+
+// ask has each work's bucket do a job, and waits for all of them.
+func (r *remote) ask(ctx context.Context, b *batch, kind func(*work) jobKind, keep bool) error {
+	done := make(chan *job, len(b.works))
+	jobs := make([]*job, len(b.works))
+	for i := range b.works {
+		w := &b.works[i]
+		if k := kind(w); k != jobNone {
+			jobs[i] = &job{kind: k, target: w.target, costs: slices.Clone(w.costs), done: func(j *job) { done <- j }}
+			r.submit(w.target.Key, jobs[i])
+		}
+	}
+	var failed error
+	for i, j := range jobs {
+		if j == nil {
+			continue
+		}
+		if !r.wait(ctx, b.works[i].target.Key, j, jobs, done, keep) {
+			failed = &unavailableError{context.DeadlineExceeded}
+			continue
+		}
+		b.works[i].settleWith(j)
+		if j.outcome == outcomeFailed {
+			failed = &unavailableError{j.err}
+		}
+	}
+	return failed
+}
+
+// wait waits until a job is done, or gives it up when the context ends.
+func (r *remote) wait(ctx context.Context, k Key, j *job, jobs []*job, done chan *job, keep bool) bool {
+	for !j.told {
+		select {
+		case d := <-done:
+			d.told = true
+		case <-ctx.Done():
+			if r.abandon(k, j, keep) {
+				return false
+			}
+			for !j.told { // it has its outcome, and is told in a moment
+				(<-done).told = true
+			}
+		}
+	}
+	return true
+}
+
+// settleWith takes in what became of a job.
+func (w *work) settleWith(j *job) {
+	w.state, w.t, w.cached = j.state, max(w.now, j.t), j.cached
+	w.ask()
+	switch j.outcome {
+	case outcomeApplied:
+		w.verdict, w.applied = verdictNothing, j.kind != jobLook
+		w.taken = append(w.taken[:0], j.taken...)
+	case outcomeShort:
+		w.verdict = verdictShort
+	case outcomeNever:
+		w.verdict = verdictNever
+	case outcomeNone, outcomeFailed:
+	}
+}
+
+// undo gives back what was charged for a request that is not admitted. Nobody
+// waits for it.
+func (r *remote) undo(b *batch) {
+	for i := range b.works {
+		w := &b.works[i]
+		if w.settle || len(w.taken) == 0 {
+			continue
+		}
+		r.submit(w.target.Key, credit(w, func(*job) {}))
+		w.taken = w.taken[:0]
+	}
+}
+
+func credit(w *work, done func(*job)) *job {
+	return &job{kind: jobCredit, target: w.target, born: w.state.Born, back: slices.Clone(w.taken), done: done}
+}
+
+func (r *remote) giveBack(ctx context.Context, w *work) error {
+	if len(w.taken) == 0 {
+		return nil
+	}
+	return r.one(ctx, w, func(done func(*job)) *job { return credit(w, done) })
+}
+
+func (r *remote) adjust(ctx context.Context, w *work) error {
+	return r.one(ctx, w, func(done func(*job)) *job {
+		return &job{kind: jobSettle, target: w.target, net: slices.Clone(w.net), born: w.born, done: done}
+	})
+}
+
+// one does a single job that is done whoever waits for it.
+func (r *remote) one(ctx context.Context, w *work, make func(done func(*job)) *job) error {
+	done := newSignal()
+	j := make(func(*job) { close(done) })
+	r.submit(w.target.Key, j)
+	select {
+	case <-done:
+		if j.outcome == outcomeFailed {
+			return &unavailableError{j.err}
+		}
+		return nil
+	case <-ctx.Done():
+		return &unavailableError{ctx.Err()}
+	}
+}
+
+func newSignal() chan struct{} { return make(chan struct{}) }
