@@ -111,3 +111,20 @@ func (e *actors) len() (n int) {
 	}
 	return n
 }
+
+// busy reports whether any actor has something to do, beside waiting for its
+// pace.
+func (e *actors) busy() bool {
+	for i := range e.shards {
+		s := &e.shards[i]
+		s.mu.Lock()
+		for _, a := range s.actors {
+			if len(a.queue) > 0 || len(a.flights) > 0 {
+				s.mu.Unlock()
+				return true
+			}
+		}
+		s.mu.Unlock()
+	}
+	return false
+}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -62,7 +62,7 @@ type realWorld struct {
 	store   Store
 	clock   func() time.Time
 	timeout time.Duration
-	out     sync.WaitGroup
+	out     atomic.Int64 // requests
 }
 
 func (w *realWorld) now() time.Time                       { return w.clock() }
@@ -78,31 +78,28 @@ func (w *realWorld) get(k Key, done func(State, error)) {
 }
 
 func (w *realWorld) ask(done func(State, error), f func(context.Context) (State, error)) {
-	w.out.Go(func() {
+	w.out.Add(1)
+	go func() {
+		defer w.out.Add(-1)
 		ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
 		s, err := f(ctx)
 		cancel()
 		done(s, err)
-	})
+	}()
 }
 
-// close waits for what is out.
+// close waits for what is out, and for what follows from it.
 func (r *remote) close(ctx context.Context) error {
-	idle := make(chan struct{})
-	go func() {
-		defer close(idle)
-		for r.len() > 0 {
-			r.world.out.Wait()
-			time.Sleep(time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for r.world.out.Load() > 0 || r.busy() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		r.world.out.Wait()
-	}()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return nil
 }
 
 // look plans from what was seen last where it is fresh, else from a read.
