@@ -1,0 +1,71 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/extauthz/extauthz/pkg/descriptors"
+	"github.com/extauthz/extauthz/pkg/hierarchy"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+// Config is a whole configuration that was found to be right. It is never
+// changed: a changed file makes another one.
+type Config struct {
+	Path string // of the file; empty when there is none
+	Sum  string // the beginning of the SHA-256 of the file's bytes, in hex
+
+	Listen Listen
+	Store  Store
+	Log    Log
+
+	Namespace string // of rules that name none, and of Limits
+	// DecisionTimeout bounds a decision; 0 is auto: the caller's deadline less
+	// 10 % (2 ms at least), at most 1 s; 250 ms when it has none.
+	DecisionTimeout time.Duration
+	// OnUnavailable is how to answer when the store doesn't; never FallbackUnset.
+	OnUnavailable ratelimit.Fallback
+	// DenyNoMatch is set by `no_match: deny`.
+	DenyNoMatch bool
+	// Slack is as ratelimit.Config takes it: below 0 is none.
+	Slack time.Duration
+
+	Rules  *descriptors.Rules
+	Limits hierarchy.Document
+}
+
+// Listen are the addresses to serve on: host:port, [::1]:port or unix:/path;
+// empty is off.
+type Listen struct {
+	GRPC    string // never empty
+	Metrics string
+	Admin   string
+}
+
+// Store says where buckets live.
+type Store struct {
+	Type string // embedded
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  slog.Level
+	Format string // text or json
+}
+
+// RestartNeeded names what differs between two configurations that a running
+// process can't change: it goes on as the old one says. The names are keys of
+// the file.
+func RestartNeeded(old, new *Config) []string {
+	var keys []string
+	if old.Listen != new.Listen {
+		keys = append(keys, "listen")
+	}
+	if old.Store != new.Store {
+		keys = append(keys, "store")
+	}
+	if old.Slack != new.Slack {
+		keys = append(keys, "charge.slack")
+	}
+	return keys
+}

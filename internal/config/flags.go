@@ -1,0 +1,73 @@
+package config
+
+import (
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Flags adds the flags of serve. Their values are empty until somebody sets
+// them: [Load] takes what they say before what the environment and the file do.
+func Flags(fs *pflag.FlagSet) {
+	fs.StringP("config", "c", "", "configuration `file`")
+	for _, s := range settings() {
+		switch {
+		case s.flag == "namespace":
+			fs.StringP(s.flag, "n", "", usage(&s))
+		case s.flag != "":
+			fs.String(s.flag, "", usage(&s))
+		}
+	}
+	for _, l := range laterSettings {
+		if l.flag != "" {
+			fs.String(l.flag, "", "not supported yet")
+			fs.Lookup(l.flag).Hidden = true
+		}
+	}
+}
+
+func usage(s *setting) string {
+	return s.usage + " (default " + s.def + "; also " + s.env() + ")"
+}
+
+// refuseLater reports flags and variables that nothing heeds yet.
+func (r *reader) refuseLater(flags *pflag.FlagSet) {
+	for _, l := range laterSettings {
+		if f := lookup(flags, l.flag); f != nil && f.Value.String() != "" {
+			r.report.add(&Problem{Origin: "--" + l.flag, Message: "the flag" + notYet})
+		}
+		name := envPrefix + l.env
+		if os.Getenv(name) != "" {
+			r.report.add(&Problem{Origin: name, Message: "the variable" + notYet})
+		}
+	}
+}
+
+// misspelt warns of variables that nothing reads and that are nearly the name of
+// one that something does. Others are somebody else's: Kubernetes makes some
+// that begin as ours do, for a service of that name.
+func (r *reader) misspelt(environ []string) {
+	var known []string
+	for _, s := range settings() {
+		known = append(known, s.env())
+	}
+	for _, l := range laterSettings {
+		known = append(known, envPrefix+l.env)
+	}
+	slices.Sort(environ)
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		rest, ours := strings.CutPrefix(name, envPrefix)
+		if !ours || slices.Contains(known, name) || strings.HasPrefix(rest, "PORT") || strings.HasPrefix(rest, "SERVICE_") {
+			continue
+		}
+		for _, k := range known {
+			if strings.HasSuffix(k, "_"+rest) || distance(name, k) <= 2 {
+				r.report.add(&Problem{Origin: name, Warning: true, Message: "nothing reads this variable", Hint: "did you mean " + k + "?"})
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/extauthz/extauthz/internal/config/yamltree"
+	"github.com/extauthz/extauthz/pkg/descriptors"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+// MaxBytes is the size of the largest file that is read.
+const MaxBytes = 16 << 20
+
+// Options say what counts beside the file.
+type Options struct {
+	// Flags are those that [Flags] made, once they are parsed; nil: none are set.
+	Flags *pflag.FlagSet
+}
+
+// Load reads a configuration file, with the environment and the flags over it,
+// and checks all of it. The Report is never nil; where it has errors the Config
+// is nil. Without a path there is no file: what it would say is by default.
+func Load(path string, opts Options) (*Config, *Report) {
+	if path == "" {
+		return Parse("", nil, opts)
+	}
+	text, err := read(path)
+	if err != nil {
+		report := &Report{}
+		report.add(&Problem{Origin: path, Message: err.Error()})
+		return nil, report
+	}
+	return Parse(path, text, opts)
+}
+
+// read reads a file that isn't too large.
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, reason(err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	text, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err != nil {
+		return nil, reason(err)
+	}
+	return text, nil
+}
+
+// reason leaves out of an error what the report says anyway: the path.
+func reason(err error) error {
+	if e := new(fs.PathError); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// Parse is [Load] for the text of a file that goes by a path.
+func Parse(path string, text []byte, opts Options) (*Config, *Report) {
+	r := &reader{name: path, report: &Report{}}
+	if len(text) > MaxBytes {
+		r.report.add(&Problem{Origin: path, Message: fmt.Sprintf("the file is larger than %d MiB", MaxBytes>>20)})
+		return nil, r.report
+	}
+	r.file = yamltree.Parse(text)
+	r.report.file = r.file
+	for _, f := range r.file.Faults {
+		r.faultAt(f.At, f.Width, f.Message, f.Hint)
+	}
+	r.report.errors += r.file.Found - len(r.file.Faults)
+	c := r.config(opts)
+	r.report.sort()
+	if r.report.errors > 0 {
+		return nil, r.report
+	}
+	sum := sha256.Sum256(text)
+	c.Path, c.Sum = path, hex.EncodeToString(sum[:6])
+	return c, r.report
+}
+
+// config reads the tree.
+func (r *reader) config(opts Options) *Config {
+	r.refuseLater(opts.Flags)
+	r.misspelt(os.Environ())
+	root := r.file.Root
+	p := process{}
+	written := rules{faulty: map[descriptors.Position]bool{}}
+	var c Config
+	if root.Kind == yamltree.KindScalar || root.Kind == yamltree.KindSequence {
+		r.fault(root, "the file must be a mapping: keys and their values", "")
+	} else if root.Kind == yamltree.KindMapping {
+		r.fields(nil, root, "the file", append(p.sections(r), r.rulesField(&written), r.limitsField(&c.Limits)))
+	}
+	l, err := r.layer(p, opts.Flags)
+	if err != nil {
+		r.report.add(&Problem{Message: err.Error()})
+		return nil
+	}
+	settled := l.settle()
+	limits := c.Limits
+	c = settled.Config
+	c.Limits = limits
+	r.check(limits, root)
+	c.Rules = r.compile(&written, descriptors.Options{
+		Namespace: c.Namespace, ClientIP: l.clientIP(settled), DenyNoMatch: c.DenyNoMatch,
+	}, l)
+	return &c
+}
+
+// compile compiles the rules and reports what is wrong with them.
+func (r *reader) compile(written *rules, opts descriptors.Options, l *layers) *descriptors.Rules {
+	if ratelimit.CheckNamespace(opts.Namespace) != nil { // which was reported
+		opts.Namespace = "default"
+	}
+	compiled, faults, warnings := descriptors.Compile(written.sources, opts)
+	for _, f := range faults {
+		if f.Source.Present() && written.faulty[f.Pos] {
+			continue
+		}
+		r.compiled(f, false, l)
+	}
+	if r.report.errors == 0 { // else they may follow from an error
+		for _, f := range warnings {
+			r.compiled(f, true, l)
+		}
+	}
+	return compiled
+}
+
+// compiled reports a fault of the rules. One without a place is of client_ip
+// where it came from a flag or the environment.
+func (r *reader) compiled(f *descriptors.Fault, warning bool, l *layers) {
+	if f.Pos.Line > 0 {
+		r.report.add(&Problem{Pos: f.Pos, Width: f.Width, Warning: warning, Message: f.Message, Hint: f.Hint})
+		return
+	}
+	l.problem(&setting{key: "client_ip"}, warning, f.Message, f.Hint)
+}

@@ -1,0 +1,214 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+// envPrefix begins the name of every environment variable of ours.
+const envPrefix = "EXTAUTHZ_"
+
+// setting is a scalar of the process: it can come from a flag, the environment
+// or the file, and the first of these that says it wins.
+type setting struct {
+	key   string // in the file, with dots
+	flag  string // empty: none
+	usage string // of the flag
+	def   string
+	// set checks a value and takes it; complaint is empty when it is right.
+	set func(c *checked, value string) (complaint, hint string)
+}
+
+// checked is a Config under way.
+type checked struct {
+	Config
+	clientIP string
+}
+
+// env is the environment variable of a setting.
+func (s *setting) env() string { return envName(s.key) }
+
+func envName(key string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// settings are all that can be set, with their defaults.
+func settings() []setting {
+	return []setting{
+		{
+			key: "listen.grpc", flag: "grpc", def: ":8081", usage: "`address` for gRPC: host:port, [::1]:port or unix:/path",
+			set: func(c *checked, v string) (string, string) {
+				c.Listen.GRPC = v
+				if v == "" {
+					return "the gRPC address can't be off: nothing would be served", ""
+				}
+				return checkAddress(v)
+			},
+		},
+		{
+			key: "listen.metrics", flag: "metrics", def: ":9090", usage: "`address` for metrics and probes; empty is off",
+			set: func(c *checked, v string) (string, string) {
+				c.Listen.Metrics = v
+				return checkAddress(v)
+			},
+		},
+		{
+			key: "listen.admin", flag: "admin", def: "127.0.0.1:6070", usage: "`address` for explain and the log level; empty is off",
+			set: func(c *checked, v string) (string, string) {
+				c.Listen.Admin = v
+				return checkAddress(v)
+			},
+		},
+		{
+			key: "store.type", flag: "store-type", def: "embedded", usage: "where buckets live: embedded",
+			set: func(c *checked, v string) (string, string) {
+				c.Store.Type = v
+				if v == "dynamodb" {
+					return "dynamodb" + notYet, ""
+				}
+				return oneOf(v, "embedded")
+			},
+		},
+		{
+			key: "namespace", flag: "namespace", def: "default", usage: "`name` of the namespace of rules that name none",
+			set: func(c *checked, v string) (string, string) {
+				c.Namespace = v
+				if err := ratelimit.CheckNamespace(v); err != nil {
+					return err.Error(), ""
+				}
+				return "", ""
+			},
+		},
+		{key: "log.level", flag: "log-level", def: "info", usage: "debug, info, warn or error", set: setLogLevel},
+		{
+			key: "log.format", flag: "log-format", def: "text", usage: "text or json",
+			set: func(c *checked, v string) (string, string) {
+				c.Log.Format = v
+				return oneOf(v, "text", "json")
+			},
+		},
+		{key: "charge.slack", def: "50ms", set: setSlack},
+		{key: "decision_timeout", def: "auto", set: setTimeout},
+		{
+			key: "on_unavailable", def: "error",
+			set: func(c *checked, v string) (complaint, hint string) {
+				c.OnUnavailable, complaint, hint = fallback(v)
+				return complaint, hint
+			},
+		},
+		{
+			key: "no_match", def: "allow",
+			set: func(c *checked, v string) (string, string) {
+				c.DenyNoMatch = v == "deny"
+				return oneOf(v, "allow", "deny")
+			},
+		},
+		{
+			key: "client_ip", def: "peer",
+			set: func(c *checked, v string) (string, string) {
+				c.clientIP = v // the rules' compiler checks it
+				return "", ""
+			},
+		},
+	}
+}
+
+// laterSettings are those that nothing heeds yet, by the names of their flags,
+// where they have one. They are refused, so that nobody relies on them.
+var laterSettings = []struct{ flag, env string }{
+	{"stack", "STACK"},
+	{"region", "REGION"},
+	{"endpoint-url", "ENDPOINT_URL"},
+	{"http", "LISTEN_HTTP"},
+	{"ratelimit-config", "RATELIMIT_CONFIG"},
+	{"", "STORE_STACK"},
+	{"", "STORE_REGION"},
+	{"", "STORE_ENDPOINT_URL"},
+	{"", "STORE_PATH"},
+	{"", "STORE_CREATE"},
+	{"", "STORE_MAX_WRITES_PER_SECOND"},
+	{"", "CHARGE_REJECTIONS_ENTRIES"},
+	{"", "CHARGE_REJECTIONS_BYTES"},
+	{"", "LISTEN_TRUSTED_PROXIES"},
+	{"", "LOCAL_SHARE"},
+	{"", "RESPONSE_HEADERS"},
+	{"", "TLS_CERT"},
+	{"", "TLS_KEY"},
+	{"", "TLS_CLIENT_CA"},
+}
+
+// oneOf complains of a value that isn't among those that are known.
+func oneOf(v string, known ...string) (complaint, hint string) {
+	for _, k := range known {
+		if v == k {
+			return "", ""
+		}
+	}
+	if len(known) == 1 {
+		return fmt.Sprintf("%q is not %s", v, known[0]), nearest(v, known)
+	}
+	return fmt.Sprintf("%q is not one of %s", v, strings.Join(known, ", ")), nearest(v, known)
+}
+
+// fallback reads what to answer when the store doesn't.
+func fallback(v string) (f ratelimit.Fallback, complaint, hint string) {
+	f, _ = ratelimit.ParseFallback(v)
+	if f == ratelimit.FallbackLocal {
+		return f, "local" + notYet, ""
+	}
+	complaint, hint = oneOf(v, "error", "allow", "deny")
+	return f, complaint, hint
+}
+
+func setLogLevel(c *checked, v string) (complaint, hint string) {
+	complaint, hint = oneOf(v, "debug", "info", "warn", "error")
+	if complaint == "" {
+		_ = c.Log.Level.UnmarshalText([]byte(v)) // it is one of the four
+	}
+	return complaint, hint
+}
+
+// The bounds of what may be waited for, and of what a bucket may take beyond
+// its envelope.
+const (
+	minTimeout = time.Millisecond
+	maxTimeout = time.Minute
+	maxSlack   = time.Second
+)
+
+func setTimeout(c *checked, v string) (complaint, hint string) {
+	if v == "auto" {
+		c.DecisionTimeout = 0
+		return "", ""
+	}
+	c.DecisionTimeout, complaint, hint = duration(v, minTimeout, maxTimeout)
+	if complaint != "" && hint == "" {
+		hint = "or auto"
+	}
+	return complaint, hint
+}
+
+func setSlack(c *checked, v string) (complaint, hint string) {
+	c.Slack, complaint, hint = duration(v, 0, maxSlack)
+	if complaint == "" && c.Slack%time.Millisecond != 0 {
+		return fmt.Sprintf("%s is not a whole number of milliseconds", v), ""
+	}
+	if c.Slack == 0 {
+		c.Slack = -1 // as ratelimit.Config says none
+	}
+	return complaint, hint
+}
+
+func duration(v string, least, most time.Duration) (d time.Duration, complaint, hint string) {
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return 0, fmt.Sprintf("%q is not a duration", v), "a number and a unit, as in 250ms or 1s"
+	}
+	if d < least || d > most {
+		return 0, fmt.Sprintf("%s is not between %s and %s", v, least, most), ""
+	}
+	return d, "", ""
+}

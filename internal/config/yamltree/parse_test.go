@@ -1,0 +1,220 @@
+package yamltree_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/extauthz/extauthz/internal/config/yamltree"
+)
+
+// show writes a tree in one line: texts in quotes, ~ for nothing, ! for bad.
+func show(n *yamltree.Node) string {
+	var parts []string
+	switch n.Kind {
+	case yamltree.KindBad:
+		return "!"
+	case yamltree.KindEmpty:
+		return "~"
+	case yamltree.KindScalar:
+		return fmt.Sprintf("%q", n.Value)
+	case yamltree.KindMapping:
+		for _, e := range n.Entries {
+			parts = append(parts, e.Key.Value+": "+show(e.Value))
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	case yamltree.KindSequence:
+		for _, i := range n.Items {
+			parts = append(parts, show(i))
+		}
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// faults writes what is wrong: line:column, how wide, and the message.
+func faults(f *yamltree.File) string {
+	var all []string
+	for _, x := range f.Faults {
+		line, column := f.Position(x.At)
+		all = append(all, fmt.Sprintf("%d:%d+%d %s", line, column, x.Width, x.Message))
+	}
+	return strings.Join(all, "\n")
+}
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                   `~`,
+		"# nothing\n\n":      `~`,
+		"---\n":              `~`,
+		"a":                  `"a"`,
+		"{a: b}":             `{a: "b"}`,
+		"a: b\nc: d\n":       `{a: "b", c: "d"}`,
+		"a: b\n...\n# end":   `{a: "b"}`,
+		"--- # x\na: b\n":    `{a: "b"}`,
+		"\ufeffa: b\r\nc: d": `{a: "b", c: "d"}`,
+		// Plain scalars are their source text.
+		"a: 010\nb: 1e3\nc: yes\nd: ~\ne: null\nf: -1":  `{a: "010", b: "1e3", c: "yes", d: "~", e: "null", f: "-1"}`,
+		"a: x == \"y\" && !has(z)  # c\nb: x#y\n":       `{a: "x == \"y\" && !has(z)", b: "x#y"}`,
+		"a: http://x:80/y\nb:c: d\ne: [f,g]:h\n":        ``,
+		"a: http://x:80/y\nb:c: d\n":                    `{a: "http://x:80/y", b:c: "d"}`,
+		"a: -x\nb: ?x\nc: :x\nd: x: \n":                 ``,
+		"a: -x\nb: ?x\nc: :x\n":                         `{a: "-x", b: "?x", c: ":x"}`,
+		"a: foo\n  bar\n\n  baz # c\nb: 1\n":            `{a: "foo bar\nbaz", b: "1"}`,
+		"a:\n  foo\n  bar\n":                            `{a: "foo bar"}`,
+		"key with spaces: v\n\"q k\" : v\n'it''s': v\n": `{key with spaces: "v", q k: "v", it's: "v"}`,
+		// Quoted scalars.
+		`a: "x\ty\u00e9\x41\U0001F600\ud83d\ude00"`:        `{a: "x\tyéA😀😀"}`,
+		"a: \"x  \n  y\n\n  z\\\n   w\"\nb: 'c\n  d'\n":    `{a: "x y\nzw", b: "c d"}`,
+		"a: ''\nb: \"\"\nc: 'it''s'\nd: \"\\\"\"\n":        `{a: "", b: "", c: "it's", d: "\""}`,
+		"a: '# no comment'\nb: \"x: y\" # comment\nc: 'é'": `{a: "# no comment", b: "x: y", c: "é"}`,
+		// Block scalars.
+		"a: |\n  x\n    y\n\n  z\nb: c\n":               `{a: "x\n  y\n\nz\n", b: "c"}`,
+		"a: >-\n  u\n  v\n\n  w\n    q\n  r\n":          `{a: "u v\nw\n  q\nr"}`,
+		"a: |2\n    x\n   y\nb: |+\n  c\n\n\nd: |-\n e": `{a: "  x\n y\n", b: "c\n\n\n", d: "e"}`,
+		"a: >\n  b\n # c\nd: e\n":                       `{a: "b\n", d: "e"}`,
+		"a: |\nb: c\n":                                  `{a: "", b: "c"}`,
+		"- |\n x: y\n- >\n z\n":                         `["x: y\n", "z\n"]`,
+		// Collections.
+		"a:\n- b\n-\n  c: d\n- - e\n  - f\nz: 1\n":       `{a: ["b", {c: "d"}, ["e", "f"]], z: "1"}`,
+		"a:\n  - b: c\n    d: e\n  -   f: g\n      h: i": `{a: [{b: "c", d: "e"}, {f: "g", h: "i"}]}`,
+		"a:\n  b:\n    c: d\n  e: f\ng: h\n":             `{a: {b: {c: "d"}, e: "f"}, g: "h"}`,
+		"a: {b: c, \"d\":e, f: [1, 2,], g: {}, h, i:}":   `{a: {b: "c", d: "e", f: ["1", "2"], g: {}, h: ~, i: ~}}`,
+		"a: [\n  b, # c\n  d\n]\nq: {\n  a: b,\n}\n":     `{a: ["b", "d"], q: {a: "b"}}`,
+		"a: {b: c d, e: x:y}":                            `{a: {b: "c d", e: "x:y"}}`,
+		"a:\nb: \n":                                      `{a: ~, b: ~}`,
+	} {
+		f := yamltree.Parse([]byte(text))
+		if want == "" {
+			if f.Found == 0 {
+				t.Errorf("%q has no fault: %s", text, show(f.Root))
+			}
+			continue
+		}
+		if diff := cmp.Diff(want, show(f.Root)); diff != "" || f.Found > 0 {
+			t.Errorf("%q (-want +got):\n%s%s", text, diff, faults(f))
+		}
+	}
+}
+
+// TestFaults holds that parsing goes on after a fault, and what is left then.
+func TestFaults(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: !x\nb: &y c\nd: *y\n<<: {}\ne: f": "{a: !, b: !, d: !, e: \"f\"}\n" +
+			"1:4+2 \"!\" begins a tag of YAML, and tags are not used here\n2:4+2 anchors are not used here\n3:4+2 aliases are not used here\n4:1+2 merge keys are not used here",
+		"a: b: c\nd: e":           "{a: !, d: \"e\"}\n1:5+1 a colon with a space behind it can't be in a text without quotes",
+		"a: b\n  c: d\ne: f":      "{a: \"b\", e: \"f\"}\n2:3+1 a key can't be here: the text above it goes on to this line",
+		"a: b\n  c\n  d: e\nf: g": "{a: \"b c\", f: \"g\"}\n3:3+1 a key can't be here: the text above it goes on to this line",
+		"a: \x00\nb: \x1b":        "!\n1:4+1 the control character 0x00 can't be here\n2:4+1 the control character 0x1b can't be here",
+		"é: \xff":                 "!\n1:4+1 the byte 0xff is not UTF-8",
+		"a: b\rc: d":              "!\n1:5+1 the control character 0x0d can't be here",
+		"é: [b: c]\nd: e":         "{é: !, d: \"e\"}\n1:6+1 a key in a list",
+		"a: {,}\nb: [,]\nc: {x: 1 y: 2}\nd: {[a]: b}": "{a: !, b: !, c: !, d: !}\n1:5+1 a comma without anything before it\n" +
+			"2:5+1 a value is missing before the comma\n3:11+1 a second colon: a comma is missing before its key, or quotes around the text\n4:5+1 a collection can't be a key",
+		"a: [b]]\nc: {d: e}}\nf: g": "{a: !, c: !, f: \"g\"}\n1:7+1 nothing can follow the value on this line\n2:10+1 nothing can follow the value on this line",
+		"a: [b}\nc: d":              "{a: !, c: \"d\"}\n1:6+1 a text in brackets needs quotes to have a } in it",
+		"a: |3x\n  b\nc: d":         "{a: !, c: \"d\"}\n1:6+1 nothing can follow | or > on its line",
+		"a: |\n     \n  b\nc: d":    "{a: \"   \\nb\\n\", c: \"d\"}\n2:1+5 a blank line has more spaces than the text below it",
+		"a:\n\tb: c\n\td: e\nf: g":  "{a: !, f: \"g\"}\n2:1+1 a tab can't indent a line\n3:1+1 a tab can't indent a line",
+		"- a\nb: c":                 "[\"a\"]\n2:1+1 this line is not part of what stands before it",
+		"--- a\nb: c":               "{b: \"c\"}\n1:5+1 nothing can follow --- on its line",
+		"a: 'b\nc: \"d":             "{a: !, c: !}\n1:4+1 the quote that opens here is not closed\n2:4+1 the quote that opens here is not closed",
+		`a: "\ud800" `:              "{a: !}\n1:5+2 \\u and what follows is no character",
+		`a: "\U00110000"`:           "{a: !}\n1:5+2 \\U and what follows is no character",
+		"a: 1\na: 2\n\"a\": 3":      "{a: \"1\"}\n2:1+1 the key \"a\" is there twice\n3:1+3 the key \"a\" is there twice",
+	} {
+		f := yamltree.Parse([]byte(text))
+		if diff := cmp.Diff(want, show(f.Root)+"\n"+faults(f)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+	}
+}
+
+// TestOffset holds that every byte of a value is known by its place.
+func TestOffset(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: XY":                     "1:4 1:5 1:6",
+		"a: 'X''Y'":                 "1:5 1:6 1:8 1:9",
+		`a: "X\ty"`:                 "1:5 1:6 1:8 1:9",
+		`a: "\u00e9X"`:              "1:5 1:6 1:11 1:12",
+		"a: X\n   Y":                "1:4 1:5 2:4 2:5",
+		"a: >\n  X\n  Y\nb: c":      "2:3 2:4 3:3 3:4 4:1",
+		"a: |\n  X\n\n  Y\nb: c":    "2:3 2:4 3:1 4:3 4:4 5:1",
+		"a: \"X\n    \\\n    Y\"":   "1:5 1:6 3:5 3:6",
+		"é: {ü: X, b: \"Y\"}\nc: d": "",
+	} {
+		f := yamltree.Parse([]byte(text))
+		if f.Found > 0 {
+			t.Errorf("%q: %s", text, faults(f))
+			continue
+		}
+		n := f.Root.Find("a")
+		if n == nil {
+			line, column := f.Position(f.Root.Find("é").Find("b").Offset(0))
+			if line != 1 || column != 15 {
+				t.Errorf("%q: %d:%d", text, line, column)
+			}
+			continue
+		}
+		var got []string
+		for i := range len(n.Value) + 1 {
+			line, column := f.Position(n.Offset(i))
+			got = append(got, fmt.Sprintf("%d:%d", line, column))
+		}
+		if diff := cmp.Diff(want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("%q is %q (-want +got):\n%s", text, n.Value, diff)
+		}
+	}
+}
+
+// TestTimeIsLinear holds that large files, and files that are made to be slow,
+// take time in proportion to their size. The bound is far above what they take,
+// and far below what the square of their size would.
+func TestTimeIsLinear(t *testing.T) {
+	const n = 200_000
+	for name, text := range map[string]string{
+		"keys":            strings.Repeat("a%: {b: c}\n", n),
+		"items":           strings.Repeat("- a: b\n", n),
+		"flow":            "a: {" + strings.Repeat("b%: c, ", n) + "}",
+		"nothing in flow": "a: {" + strings.Repeat("b%: , ", n) + "}",
+		"plain lines":     "a: " + strings.Repeat("b\n  ", n),
+		"literal":         "a: |\n" + strings.Repeat("  b\n", n),
+		"folded":          "a: >\n" + strings.Repeat("  b\n", n),
+		"quoted lines":    "a: \"" + strings.Repeat("b\n  ", n) + "\"",
+		"escapes":         "a: \"" + strings.Repeat(`\n`, n) + "\"",
+		"quotes":          "a: '" + strings.Repeat(`''`, n) + "'",
+		"unclosed":        strings.Repeat("a: \"\n", n),
+		"brackets":        strings.Repeat("[", n),
+		"dashes":          strings.Repeat("- ", n),
+		"open braces":     strings.Repeat("a: {\n", n),
+		"tabs":            strings.Repeat("\ta\n", n),
+		"blank":           "a: b" + strings.Repeat("\n", n) + "c: 'd" + strings.Repeat("\n", n),
+		"deep":            deep(500),
+		"colons":          strings.Repeat(": ", n),
+	} {
+		parts := strings.Split(text, "%")
+		var b strings.Builder
+		for i, p := range parts[:len(parts)-1] {
+			fmt.Fprintf(&b, "%s%d", p, i)
+		}
+		b.WriteString(parts[len(parts)-1])
+		start := time.Now()
+		f := yamltree.Parse([]byte(b.String()))
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: %d bytes took %s", name, b.Len(), took)
+		}
+		if len(f.Faults) > yamltree.MaxFaults || f.Found < len(f.Faults) {
+			t.Errorf("%s: %d faults are told of %d", name, len(f.Faults), f.Found)
+		}
+	}
+}
+
+func deep(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(strings.Repeat(" ", i) + "a:\n")
+	}
+	return b.String()
+}
