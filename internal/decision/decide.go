@@ -158,6 +158,14 @@ func (c *call) charge(ctx context.Context, a *Answer) {
 	if !d.Allowed {
 		a.Verdict = Deny
 	}
+	if d.Source == ratelimit.SourceFallback && len(d.Buckets) == 0 { // nothing is known of any limit
+		for i := range a.Parts {
+			if c.first[i+1] > c.first[i] {
+				a.Parts[i].Verdict = a.Verdict
+			}
+		}
+		return
+	}
 	c.limits(a)
 }
 
@@ -201,19 +209,18 @@ func (c *call) limits(a *Answer) {
 		sub.Buckets = buckets[from:to]
 		bucket, limit := sub.Primary()
 		a.Parts[i].Limit = limit
-		if !a.Decision.Allowed && c.first[i+1] > c.first[i] && refused(&a.Decision, &bucket, limit) {
+		if !a.Decision.Allowed && to > from && refused(a.Decision.Reason, &bucket, limit) {
 			a.Parts[i].Verdict = Deny
 		}
 	}
 }
 
-// refused reports whether a request is one of those that a denial is about.
-func refused(d *ratelimit.Decision, b *ratelimit.BucketStatus, l *ratelimit.LimitStatus) bool {
-	switch {
-	case d.Reason == ratelimit.ReasonUnavailable:
-		return true
-	case l != nil:
+// refused reports whether a request, by what decided about it, is one of those
+// that a denial is about.
+func refused(reason ratelimit.Reason, b *ratelimit.BucketStatus, l *ratelimit.LimitStatus) bool {
+	if l != nil {
 		return l.Violated
 	}
-	return b.Mode == ratelimit.ModeDisabled || b.NoLimits
+	return reason == ratelimit.ReasonDisabled && b.Mode == ratelimit.ModeDisabled ||
+		reason == ratelimit.ReasonUnlimited && b.NoLimits
 }

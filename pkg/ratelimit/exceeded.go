@@ -36,7 +36,7 @@ func (d *Decision) Primary() (BucketStatus, *LimitStatus) {
 	var limit *LimitStatus
 	for i := range d.Buckets {
 		b := &d.Buckets[i]
-		if d.Reason == ReasonDisabled && b.Mode == ModeDisabled {
+		if d.Reason == ReasonDisabled && b.Mode == ModeDisabled || d.Reason == ReasonUnlimited && b.NoLimits {
 			return *b, nil
 		}
 		for j := range b.Limits {

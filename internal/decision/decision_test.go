@@ -1,0 +1,260 @@
+package decision
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/extauthz/extauthz/pkg/descriptors"
+	"github.com/extauthz/extauthz/pkg/embedstore"
+	"github.com/extauthz/extauthz/pkg/hierarchy"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+func text(s string) descriptors.Text { return descriptors.Text{Value: s} }
+
+func limits(name, rate string) []descriptors.LimitText {
+	return []descriptors.LimitText{{Name: text(name), Text: text(rate)}}
+}
+
+// watch counts what an observer is told.
+type watch struct {
+	decided  []Verdict
+	shadowed []ratelimit.Reason
+}
+
+func (w *watch) Decided(_ *Policy, _ []*descriptors.Request, a *Answer, _ time.Duration) {
+	w.decided = append(w.decided, a.Verdict)
+}
+
+func (w *watch) Shadowed(_ *Policy, _ *descriptors.Rule, d *ratelimit.Decision, _ error) {
+	w.shadowed = append(w.shadowed, d.Reason)
+}
+
+// broken is a store that answers nothing.
+type broken struct{}
+
+func (broken) Apply(context.Context, *ratelimit.Write) (ratelimit.State, error) {
+	return ratelimit.State{}, errors.New("no route")
+}
+
+func (broken) Get(context.Context, ratelimit.Key) (ratelimit.State, error) {
+	return ratelimit.State{}, errors.New("no route")
+}
+
+type fixture struct {
+	t       *testing.T
+	policy  *Policy
+	decider *Decider
+	watch   watch
+}
+
+func newFixture(t *testing.T, store ratelimit.Store, doc hierarchy.Document, rules ...descriptors.RuleSource) *fixture {
+	t.Helper()
+	compiled, faults, _ := descriptors.Compile(rules, descriptors.Options{Namespace: "default"})
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	at := ratelimit.Epoch.Add(time.Hour)
+	l, err := ratelimit.New(ratelimit.Config{Store: store, Now: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t, policy: &Policy{Rules: compiled, Resolver: hierarchy.NewResolver("default", doc)}}
+	f.decider = New(l, &f.watch)
+	return f
+}
+
+// descriptor is a request with one descriptor of key, value pairs.
+func descriptor(pairs ...string) *descriptors.Request {
+	r := &descriptors.Request{Protocol: descriptors.ProtocolRateLimit, Domain: "edge", Hits: 1}
+	for i := 0; i < len(pairs); i += 2 {
+		r.Entries = append(r.Entries, descriptors.Entry{Key: pairs[i], Value: pairs[i+1]})
+	}
+	return r
+}
+
+func (f *fixture) decide(reqs ...*descriptors.Request) Answer {
+	return f.decider.Decide(f.t.Context(), f.policy, reqs)
+}
+
+func (f *fixture) want(a Answer, v Verdict, reason string, parts ...Verdict) {
+	f.t.Helper()
+	if a.Verdict != v || a.Reason != reason {
+		f.t.Fatalf("%v (%s), want %v (%s); %v", a.Verdict, a.Reason, v, reason, a.Err)
+	}
+	for i, p := range parts {
+		if a.Parts[i].Verdict != p {
+			f.t.Errorf("part %d: %v, want %v", i, a.Parts[i].Verdict, p)
+		}
+	}
+}
+
+var perUser = descriptors.RuleSource{
+	Name: text("user"), Match: text("has(descriptor.user)"), Entity: text("${descriptor.user}"),
+	DefaultLimits: limits("n", "2/min"),
+}
+
+func TestDescriptorsOfOneCallAreOneDecision(t *testing.T) {
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, perUser)
+	alice, bob := descriptor("user", "alice"), descriptor("user", "bob")
+	f.want(f.decide(alice), Allow, "allowed", Allow)
+	f.want(f.decide(alice, bob), Allow, "allowed", Allow, Allow)
+	a := f.decide(bob, alice)
+	f.want(a, Deny, "exceeded", Allow, Deny)
+	if a.RetryAfter != 30*time.Second || a.Rule.Name() != "user" || a.Entity.ID != "alice" {
+		t.Errorf("%v, rule %s, entity %s", a.RetryAfter, a.Rule.Name(), a.Entity.ID)
+	}
+	if l := a.Parts[0].Limit; l == nil || l.Remaining() != 1 {
+		t.Errorf("bob has %+v left", l)
+	}
+	f.want(f.decide(bob), Allow, "allowed") // the denial took nothing from him
+	f.want(f.decide(bob), Deny, "exceeded")
+}
+
+func TestNoMatch(t *testing.T) {
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, perUser)
+	f.want(f.decide(descriptor("other", "x")), Allow, ReasonNoMatch, Allow)
+	f.policy.DenyNoMatch = true
+	f.want(f.decide(descriptor("other", "x")), Deny, ReasonNoMatch, Deny)
+	f.want(f.decide(descriptor("user", "a"), descriptor("other", "x")), Deny, ReasonNoMatch, Allow, Deny)
+	f.want(f.decide(descriptor("user", "a")), Allow, "allowed")
+}
+
+func TestNoLimitsIsAsNoMatch(t *testing.T) {
+	rule := perUser
+	rule.DefaultLimits = nil
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, rule)
+	f.want(f.decide(descriptor("user", "a")), Allow, "no_limits")
+	f.policy.DenyNoMatch = true
+	f.want(f.decide(descriptor("user", "a")), Deny, "unlimited", Deny)
+}
+
+func TestInvalidChargesNothing(t *testing.T) {
+	bad := descriptors.RuleSource{
+		Name: text("cost"), Match: text("has(descriptor.cost)"), Entity: text("all"), Consume: text("int(descriptor.cost)"),
+		DefaultLimits: limits("n", "10/min"),
+	}
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, bad, perUser)
+	a := f.decide(descriptor("user", "a"), descriptor("cost", "many"))
+	f.want(a, Invalid, ReasonInvalid, Allow, Invalid)
+	if a.Err == nil {
+		t.Error("no reason given")
+	}
+	f.want(f.decide(descriptor("user", "a")), Allow, "allowed")
+	f.want(f.decide(descriptor("user", "a")), Allow, "allowed")
+}
+
+func TestRuleActions(t *testing.T) {
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{},
+		descriptors.RuleSource{Name: text("in"), Match: text(`descriptor.who == "in"`), Action: text("allow")},
+		descriptors.RuleSource{Name: text("out"), Match: text(`descriptor.who == "out"`), Action: text("deny")},
+		perUser)
+	f.want(f.decide(descriptor("who", "in")), Allow, ReasonRule)
+	a := f.decide(descriptor("who", "out"))
+	f.want(a, Deny, ReasonRule, Deny)
+	if a.Rule.Name() != "out" || a.RetryAfter != 0 {
+		t.Errorf("rule %v, retry %v", a.Rule, a.RetryAfter)
+	}
+}
+
+// What settles is booked whatever else is decided.
+func TestSettleBesideADenial(t *testing.T) {
+	settle := descriptors.RuleSource{
+		Name: text("settle"), Match: text(`descriptor.phase == "settle"`), Entity: text("${descriptor.user}"), Resource: text("user"),
+		Settle: text("true"), DefaultLimits: limits("n", "2/min"),
+	}
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{},
+		settle, descriptors.RuleSource{Name: text("out"), Match: text(`descriptor.who == "out"`), Action: text("deny")}, perUser)
+	big := descriptor("phase", "settle", "user", "a")
+	big.Hits = 5
+	f.want(f.decide(big, descriptor("who", "out")), Deny, ReasonRule)
+	a := f.decide(descriptor("user", "a"))
+	f.want(a, Deny, "exceeded")
+	if a.RetryAfter != 2*time.Minute {
+		t.Errorf("booked to a wait of %v", a.RetryAfter)
+	}
+}
+
+func TestShadowsAreCountedOnBucketsOfTheirOwn(t *testing.T) {
+	strict := perUser
+	strict.Name, strict.Enforce, strict.DefaultLimits = text("strict"), text("0%"), limits("n", "1/min")
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, strict, perUser)
+	for range 2 {
+		f.want(f.decide(descriptor("user", "a")), Allow, "allowed")
+	}
+	f.want(f.decide(descriptor("user", "a")), Deny, "exceeded")
+	want := []ratelimit.Reason{ratelimit.ReasonAllowed, ratelimit.ReasonExceeded, ratelimit.ReasonExceeded}
+	for i := range want {
+		if i >= len(f.watch.shadowed) || f.watch.shadowed[i] != want[i] {
+			t.Fatalf("shadows: %v", f.watch.shadowed)
+		}
+	}
+	if len(f.watch.decided) != 3 {
+		t.Errorf("decided: %v", f.watch.decided)
+	}
+}
+
+func TestLookChargesAndCountsNothing(t *testing.T) {
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, perUser)
+	for range 5 {
+		a := f.decider.Look(t.Context(), f.policy, []*descriptors.Request{descriptor("user", "a")})
+		f.want(a, Allow, "allowed")
+	}
+	if len(f.watch.decided) != 0 {
+		t.Errorf("counted: %v", f.watch.decided)
+	}
+}
+
+func TestFallbacks(t *testing.T) {
+	for _, c := range []struct {
+		configured ratelimit.Fallback
+		system     ratelimit.Fallback
+		verdict    Verdict
+		retry      time.Duration
+	}{
+		{ratelimit.FallbackUnset, ratelimit.FallbackUnset, Unavailable, 0},
+		{ratelimit.FallbackError, ratelimit.FallbackUnset, Unavailable, 0},
+		{ratelimit.FallbackAllow, ratelimit.FallbackUnset, Allow, 0},
+		{ratelimit.FallbackDeny, ratelimit.FallbackUnset, Deny, time.Second},
+		{ratelimit.FallbackDeny, ratelimit.FallbackAllow, Allow, 0}, // the store's word comes first
+	} {
+		doc := hierarchy.Document{System: hierarchy.Level{OnUnavailable: c.system}}
+		f := newFixture(t, broken{}, doc, perUser)
+		f.policy.OnUnavailable = c.configured
+		a := f.decide(descriptor("user", "a"))
+		f.want(a, c.verdict, ReasonUnavailable)
+		if a.Source != ratelimit.SourceFallback || a.RetryAfter != c.retry {
+			t.Errorf("%v/%v: source %v, retry %v", c.configured, c.system, a.Source, a.RetryAfter)
+		}
+		if c.verdict == Unavailable && !errors.Is(a.Err, ratelimit.ErrUnavailable) {
+			t.Errorf("%v", a.Err)
+		}
+	}
+}
+
+// The rule and the entity that answer are those of the denied charge, or else
+// of the last charge of the first request.
+func TestWhoAnswers(t *testing.T) {
+	everyone := descriptors.RuleSource{
+		Name: text("everyone"), Continue: text("true"), Entity: text("everyone"), DefaultLimits: limits("n", "3/min"),
+	}
+	doc := hierarchy.Document{
+		Tiers:    map[string]hierarchy.Tier{"gold": {Level: hierarchy.Level{Limits: []ratelimit.Limit{ratelimit.PerMinute("n", 100)}}}},
+		Entities: map[string]hierarchy.Entity{"a": {Tier: "gold", Metadata: map[string]string{"crm": "42"}}},
+	}
+	f := newFixture(t, embedstore.New(embedstore.Config{}), doc, everyone, perUser)
+	for range 3 {
+		a := f.decide(descriptor("user", "a"))
+		f.want(a, Allow, "allowed")
+		if a.Rule.Name() != "user" || a.Entity.ID != "a" || a.Entity.Tier != "gold" || a.Entity.Metadata["crm"] != "42" {
+			t.Fatalf("rule %s, entity %+v", a.Rule.Name(), a.Entity)
+		}
+	}
+	a := f.decide(descriptor("user", "a"))
+	f.want(a, Deny, "exceeded")
+	if a.Rule.Name() != "everyone" || a.Entity.ID != "everyone" {
+		t.Errorf("rule %s, entity %+v", a.Rule.Name(), a.Entity)
+	}
+}
