@@ -1,0 +1,133 @@
+package envoy
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+
+	"github.com/extauthz/extauthz/internal/decision"
+	"github.com/extauthz/extauthz/pkg/descriptors"
+)
+
+// extAuthz is the Authorization service.
+type extAuthz struct {
+	authv3.UnimplementedAuthorizationServer
+	cfg  Config
+	pool requestPool
+}
+
+func newExtAuthz(cfg Config) *extAuthz { return &extAuthz{cfg: cfg} }
+
+// Check admits a request, denies it with an answer for the client, or says that
+// there is no decision, so that Envoy's failure mode decides.
+func (s *extAuthz) Check(ctx context.Context, call *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, refuse(s.cfg.ExtAuthz, gone(err))
+	}
+	reqs := s.pool.get(1)
+	defer s.pool.put(reqs)
+	req := reqs.ptrs[0]
+	descriptors.FromCheck(call, req)
+	policy := s.cfg.Policy()
+	a := s.cfg.Decider.Decide(ctx, policy, reqs.ptrs)
+	if ctx.Err() != nil {
+		s.cfg.ExtAuthz.Late()
+	}
+	switch a.Verdict {
+	case decision.Allow:
+		return allowResponse(&a, policy, req), nil
+	case decision.Unavailable:
+		s.cfg.ExtAuthz.Refused(refusedUnavailable.reason)
+		return unavailableResponse(), nil
+	case decision.Deny, decision.Invalid:
+	}
+	return denyResponse(&a, req), nil
+}
+
+// allowResponse sets the headers of the deciding rule's on_allow, and removes
+// each that any other rule would set: else a client could send it.
+func allowResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Request) *authv3.CheckResponse {
+	ok := &authv3.OkHttpResponse{}
+	if routing := p.Rules.RoutingHeaders(); len(routing) > 0 {
+		var answers []descriptors.HeaderAnswer
+		if a.Rule != nil {
+			answers = a.Rule.AllowHeaders(req, a.Entity)
+		}
+		for _, name := range routing {
+			i := slices.IndexFunc(answers, func(h descriptors.HeaderAnswer) bool { return h.Name == name })
+			if i < 0 || answers[i].Remove || !sendable(answers[i].Value) {
+				ok.HeadersToRemove = append(ok.HeadersToRemove, name)
+				continue
+			}
+			ok.Headers = append(ok.Headers, overwrite(name, answers[i].Value))
+		}
+	}
+	return &authv3.CheckResponse{
+		Status:       &rpcstatus.Status{Code: int32(codes.OK)},
+		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
+	}
+}
+
+// unavailableResponse is no denial: Envoy counts it as an error, and answers as
+// the operator has configured.
+func unavailableResponse() *authv3.CheckResponse {
+	return &authv3.CheckResponse{
+		Status:       &rpcstatus.Status{Code: int32(codes.Unavailable), Message: refusedUnavailable.text},
+		HttpResponse: &authv3.CheckResponse_ErrorResponse{ErrorResponse: &authv3.DeniedHttpResponse{}},
+	}
+}
+
+// denyResponse is the answer for a client. Envoy needs the HTTP status, and a
+// gRPC code that isn't 0.
+func denyResponse(a *decision.Answer, req *descriptors.Request) *authv3.CheckResponse {
+	answer := descriptors.DenialAnswer{}
+	if d := denialOf(a, []*descriptors.Request{req}); d != nil {
+		answer = *d
+	}
+	if answer.Status == 0 {
+		answer.Status = httpStatus(a)
+	}
+	code := grpcCode(answer.Status)
+	headers := withWait(make([]header, 0, 4), a)
+	if isGRPC(req.Headers[contentType]) {
+		// Envoy sends the body as the message, and code 14 for a 429.
+		headers = set(headers, grpcStatus, strconv.Itoa(int(code)))
+		if answer.Body == "" {
+			answer.Body = public(a).Message
+		}
+	} else {
+		if answer.Body == "" {
+			answer.Body, answer.ContentType = publicJSON(a), jsonType
+		}
+		if answer.ContentType != "" {
+			headers = set(headers, contentType, answer.ContentType)
+		}
+	}
+	headers = withConfigured(headers, answer.Headers)
+	denied := &authv3.DeniedHttpResponse{
+		Status:  &typev3.HttpStatus{Code: typev3.StatusCode(answer.Status)}, //nolint:gosec // 3 digits
+		Body:    answer.Body,
+		Headers: make([]*corev3.HeaderValueOption, len(headers)),
+	}
+	for i, h := range headers {
+		denied.Headers[i] = overwrite(h.name, h.value)
+	}
+	return &authv3.CheckResponse{
+		Status:       &rpcstatus.Status{Code: int32(code)}, //nolint:gosec // below 17
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
+	}
+}
+
+// overwrite is a header that takes the place of any of its name.
+func overwrite(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}

@@ -1,0 +1,94 @@
+package envoy
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/extauthz/extauthz/internal/decision"
+	"github.com/extauthz/extauthz/pkg/descriptors"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+// The headers that answers set, in lower case.
+const (
+	retryAfter  = "retry-after"
+	contentType = "content-type"
+	grpcStatus  = "grpc-status"
+
+	jsonType = "application/json"
+)
+
+// header is one of an answer.
+type header struct{ name, value string }
+
+// waitSeconds is how long to wait in whole seconds, rounded up: Envoy rounds
+// down, which invites a retry that comes too early.
+func waitSeconds(d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return max(1, ratelimit.WholeSeconds(d))
+}
+
+// withWait adds the wait of a denial, where there is one that helps.
+func withWait(headers []header, a *decision.Answer) []header {
+	if s := waitSeconds(a.RetryAfter); s > 0 {
+		headers = append(headers, header{retryAfter, strconv.FormatInt(s, 10)})
+	}
+	return headers
+}
+
+// set replaces the header of this name, or adds it.
+func set(headers []header, name, value string) []header {
+	name = strings.ToLower(name)
+	i := slices.IndexFunc(headers, func(h header) bool { return h.name == name })
+	if i >= 0 {
+		headers[i].value = value
+		return headers
+	}
+	return append(headers, header{name, value})
+}
+
+// withConfigured adds what a rule's on_deny says.
+func withConfigured(headers []header, configured []descriptors.HeaderAnswer) []header {
+	for _, h := range configured {
+		if !h.Remove && sendable(h.Value) {
+			headers = set(headers, h.Name, h.Value)
+		}
+	}
+	return headers
+}
+
+// sendable reports whether a header's value holds no control characters. Envoy
+// doesn't look: a line break would begin a header of its own at the client.
+func sendable(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// public is what a client may know of a denial.
+func public(a *decision.Answer) ratelimit.Denial {
+	if a.Decision.Reason >= ratelimit.ReasonExceeded {
+		return a.Decision.Public()
+	}
+	if a.Verdict == decision.Invalid {
+		return ratelimit.Denial{Error: "invalid", Message: "The request can't be understood."}
+	}
+	return ratelimit.Denial{Error: "denied", Message: "The request is denied."}
+}
+
+// publicJSON is public as a body.
+func publicJSON(a *decision.Answer) string {
+	body, err := json.Marshal(public(a))
+	if err != nil { // no value of a Denial can't be written
+		return "{}"
+	}
+	return string(body)
+}

@@ -1,0 +1,176 @@
+package envoy
+
+import (
+	"context"
+	"math"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/extauthz/extauthz/internal/decision"
+	"github.com/extauthz/extauthz/pkg/descriptors"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+// maxDescriptors is how many descriptors one call may have.
+const maxDescriptors = 1000
+
+// rateLimit is the RateLimitService.
+type rateLimit struct {
+	rlsv3.UnimplementedRateLimitServiceServer
+	cfg  Config
+	pool requestPool
+}
+
+func newRateLimit(cfg Config) *rateLimit { return &rateLimit{cfg: cfg} }
+
+// ShouldRateLimit answers OK or OVER_LIMIT for all descriptors together, and
+// for each in its order. UNKNOWN is never an answer: Envoy takes it as OK.
+func (s *rateLimit) ShouldRateLimit(ctx context.Context, call *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, refuse(s.cfg.RateLimit, gone(err))
+	}
+	n := len(call.GetDescriptors())
+	switch {
+	case call.GetDomain() == "":
+		return nil, refuse(s.cfg.RateLimit, refusedNoDomain)
+	case n == 0:
+		return nil, refuse(s.cfg.RateLimit, refusedNoDescriptors)
+	case n > maxDescriptors:
+		return nil, refuse(s.cfg.RateLimit, refusedTooMany)
+	}
+	reqs := s.pool.get(n)
+	defer s.pool.put(reqs)
+	for i := range reqs.all {
+		descriptors.FromRateLimit(call, i, &reqs.all[i])
+	}
+	a := s.cfg.Decider.Decide(ctx, s.cfg.Policy(), reqs.ptrs)
+	if ctx.Err() != nil {
+		s.cfg.RateLimit.Late()
+	}
+	if a.Verdict == decision.Unavailable {
+		return nil, refuse(s.cfg.RateLimit, refusedUnavailable)
+	}
+	return rateLimitResponse(&a, reqs.ptrs), nil
+}
+
+func rateLimitResponse(a *decision.Answer, reqs []*descriptors.Request) *rlsv3.RateLimitResponse {
+	response := &rlsv3.RateLimitResponse{
+		OverallCode: codeOf(a.Verdict),
+		Statuses:    make([]*rlsv3.RateLimitResponse_DescriptorStatus, len(a.Parts)),
+	}
+	for i := range a.Parts {
+		response.Statuses[i] = descriptorStatus(&a.Parts[i])
+	}
+	if a.Verdict != decision.Allow {
+		deny(response, a, reqs)
+	}
+	return response
+}
+
+func codeOf(v decision.Verdict) rlsv3.RateLimitResponse_Code {
+	if v == decision.Allow {
+		return rlsv3.RateLimitResponse_OK
+	}
+	return rlsv3.RateLimitResponse_OVER_LIMIT
+}
+
+// descriptorStatus is what Envoy makes its x-ratelimit headers of: until when
+// to wait where the limit is exceeded, else until the limit is full again.
+func descriptorStatus(p *decision.Part) *rlsv3.RateLimitResponse_DescriptorStatus {
+	s := &rlsv3.RateLimitResponse_DescriptorStatus{Code: codeOf(p.Verdict)}
+	l := p.Limit
+	if l == nil {
+		return s
+	}
+	s.CurrentLimit = currentLimit(&l.Limit)
+	s.LimitRemaining = saturate(l.Remaining())
+	wait := l.FullAfter
+	if p.Verdict != decision.Allow {
+		wait = l.RetryAfter
+	}
+	if seconds := waitSeconds(wait); seconds > 0 {
+		s.DurationUntilReset = &durationpb.Duration{Seconds: seconds}
+	}
+	return s
+}
+
+// envoyUnits are Envoy's units of time, the longest first; months and years
+// have no one length.
+var envoyUnits = [...]struct {
+	period time.Duration
+	unit   rlsv3.RateLimitResponse_RateLimit_Unit
+}{
+	{7 * 24 * time.Hour, rlsv3.RateLimitResponse_RateLimit_WEEK},
+	{24 * time.Hour, rlsv3.RateLimitResponse_RateLimit_DAY},
+	{time.Hour, rlsv3.RateLimitResponse_RateLimit_HOUR},
+	{time.Minute, rlsv3.RateLimitResponse_RateLimit_MINUTE},
+	{time.Second, rlsv3.RateLimitResponse_RateLimit_SECOND},
+}
+
+// currentLimit is a limit as Envoy has it, nil where it can't be said. Its name
+// is configured text: Envoy puts it between quotes as it is.
+func currentLimit(l *ratelimit.Limit) *rlsv3.RateLimitResponse_RateLimit {
+	for _, u := range envoyUnits {
+		n := l.Period / u.period
+		if n < 1 || n > math.MaxUint32 || l.Period%u.period != 0 {
+			continue
+		}
+		limit := &rlsv3.RateLimitResponse_RateLimit{Name: l.Name, RequestsPerUnit: saturate(l.Rate), Unit: u.unit}
+		if n > 1 {
+			limit.UnitMultiplier = wrapperspb.UInt32(uint32(n)) //nolint:gosec // compared above
+		}
+		return limit
+	}
+	return nil
+}
+
+func saturate(n int64) uint32 {
+	return uint32(min(max(n, 0), math.MaxUint32)) //nolint:gosec // in range by then
+}
+
+// deny adds what a denial says beside its code. It has a body only where the
+// rule gives one: Envoy would send it to gRPC clients too, with our content type
+// in place of theirs.
+func deny(response *rlsv3.RateLimitResponse, a *decision.Answer, reqs []*descriptors.Request) {
+	headers := withWait(make([]header, 0, 2), a)
+	if d := denialOf(a, reqs); d != nil {
+		if d.Body != "" {
+			response.RawBody = []byte(d.Body)
+			if d.ContentType != "" {
+				headers = set(headers, contentType, d.ContentType)
+			}
+		}
+		headers = withConfigured(headers, d.Headers)
+	}
+	for _, h := range headers {
+		// RawValue would be an empty header to Envoy.
+		response.ResponseHeadersToAdd = append(response.ResponseHeadersToAdd, &corev3.HeaderValue{Key: h.name, Value: h.value})
+	}
+}
+
+// denialOf is what the deciding rule's on_deny says, or nil. It speaks of
+// denials: requests that can't be mapped and a store that doesn't answer have
+// answers of their own.
+func denialOf(a *decision.Answer, reqs []*descriptors.Request) *descriptors.DenialAnswer {
+	if a.Verdict != decision.Deny || a.Rule == nil || a.Reason == decision.ReasonUnavailable {
+		return nil
+	}
+	for i := range a.Parts {
+		if a.Parts[i].Verdict == decision.Deny && a.Parts[i].Outcome.Rule == a.Rule {
+			return a.Rule.Denial(reqs[i], a.Entity)
+		}
+	}
+	// The rule that was refused is a `continue` rule before the one that took it.
+	for i := range a.Parts {
+		for j := range a.Parts[i].Outcome.Charges {
+			if a.Parts[i].Outcome.Charges[j].Rule == a.Rule {
+				return a.Rule.Denial(reqs[i], a.Entity)
+			}
+		}
+	}
+	return nil
+}
