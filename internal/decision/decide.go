@@ -2,6 +2,7 @@ package decision
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/extauthz/extauthz/pkg/descriptors"
@@ -17,6 +18,12 @@ type Limiter interface {
 
 var _ Limiter = (*ratelimit.Limiter)(nil)
 
+// MaxCharges is how many charges a call makes at most: each bucket is a write.
+// One with more is invalid.
+const MaxCharges = 64
+
+var errTooMany = fmt.Errorf("the request makes more than %d charges", MaxCharges)
+
 // Decider decides. It is safe for concurrent use.
 type Decider struct {
 	limiter  Limiter
@@ -30,9 +37,9 @@ func New(l Limiter, o Observer) *Decider { return &Decider{limiter: l, observer:
 // ext_authz. All charges of a call are one decision.
 func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Request) Answer {
 	start := d.limiter.Now()
-	if p.Timeout > 0 {
+	if timeout := p.timeout(ctx, start); timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, p.Timeout)
+		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
 	c := call{decide: d.limiter.Decide, policy: p, now: start}
@@ -80,6 +87,9 @@ func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
 		a.Parts[i].Outcome = c.policy.Rules.Evaluate(r)
 		c.part(&a, &a.Parts[i])
 		c.first[i+1] = len(c.charges)
+	}
+	if len(c.charges) > MaxCharges {
+		c.deny(&a, Invalid, ReasonInvalid, nil, errTooMany)
 	}
 	if a.Verdict != Allow { // what settles is booked all the same
 		c.keepSettling()

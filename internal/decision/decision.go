@@ -8,6 +8,7 @@
 package decision
 
 import (
+	"context"
 	"time"
 
 	"github.com/extauthz/extauthz/pkg/descriptors"
@@ -27,8 +28,31 @@ type Policy struct {
 	OnUnavailable ratelimit.Fallback
 	// LocalShare is the share of FallbackLocal; 0 is the limiter's default.
 	LocalShare float64
-	// Timeout bounds a decision; 0 leaves it to the caller's deadline.
+	// Timeout bounds a decision; 0 is auto: the caller's deadline less 10 % (2 ms
+	// at least), at most 1 s; 250 ms when it has none.
 	Timeout time.Duration
+	// InProcess says that the store is, so that no decision waits for anything:
+	// then none needs a deadline.
+	InProcess bool
+}
+
+const (
+	autoMost    = time.Second
+	autoNone    = 250 * time.Millisecond
+	autoReserve = 2 * time.Millisecond
+)
+
+// timeout is how long a decision may take from now on; 0 for any time.
+func (p *Policy) timeout(ctx context.Context, now time.Time) time.Duration {
+	if p.InProcess || p.Timeout > 0 {
+		return p.Timeout
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return autoNone
+	}
+	left := deadline.Sub(now)
+	return max(time.Nanosecond, min(autoMost, left-max(autoReserve, left/10)))
 }
 
 // Verdict is what the answer is.

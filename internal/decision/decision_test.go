@@ -258,3 +258,33 @@ func TestWhoAnswers(t *testing.T) {
 		t.Errorf("rule %s, entity %+v", a.Rule.Name(), a.Entity)
 	}
 }
+
+func TestTooManyCharges(t *testing.T) {
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, perUser)
+	var reqs []*descriptors.Request
+	for i := range MaxCharges + 1 {
+		reqs = append(reqs, descriptor("user", string(rune('a'+i))))
+	}
+	f.want(f.decide(reqs...), Invalid, ReasonInvalid)
+	f.want(f.decide(reqs[1:]...), Allow, "allowed")
+}
+
+func TestAutoTimeout(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		deadline, want time.Duration
+	}{{0, 250 * time.Millisecond}, {20 * time.Millisecond, 18 * time.Millisecond}, {200 * time.Millisecond, 180 * time.Millisecond}, {time.Minute, time.Second}, {time.Millisecond, 1}} {
+		ctx := t.Context()
+		if c.deadline > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, now.Add(c.deadline))
+			defer cancel()
+		}
+		if got := (&Policy{}).timeout(ctx, now); got != c.want {
+			t.Errorf("%v: %v, want %v", c.deadline, got, c.want)
+		}
+	}
+	if got := (&Policy{InProcess: true}).timeout(t.Context(), now); got != 0 {
+		t.Errorf("in the process: %v", got)
+	}
+}
