@@ -1,0 +1,76 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	"github.com/extauthz/extauthz/internal/envoy"
+)
+
+const (
+	// bufferSize is how much is read from and written to a connection at once.
+	// Envoy has one connection for each of its threads, with many calls on it.
+	bufferSize = 64 << 10
+	// minPing is how often clients may ping at most; Envoy can be configured to.
+	minPing = 5 * time.Second
+	// helloTimeout is how long a new connection may take to speak HTTP/2.
+	helloTimeout = 10 * time.Second
+)
+
+// healthNames are the services whose health is served; "" is the whole.
+var healthNames = [...]string{"", "ratelimit", envoy.RateLimitService, envoy.AuthorizationService}
+
+// grpcOptions are what helps a server of many small calls, measured beside one
+// that answers without deciding: bench/ has the figures.
+func grpcOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(envoy.NewCodec()),
+		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))), //nolint:gosec // the number of processors
+		grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(bufferSize),
+		grpc.WriteBufferSize(bufferSize),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.ConnectionTimeout(helloTimeout),
+		grpc.WaitForHandlers(true),
+		grpc.UnaryInterceptor(recovery(log, panicked)),
+	}
+}
+
+// newGRPC makes the server of both services, health and reflection.
+func newGRPC(cfg envoy.Config, log *slog.Logger, panicked func()) (*grpc.Server, *health.Server) {
+	s := grpc.NewServer(grpcOptions(log, panicked)...)
+	envoy.Register(s, cfg)
+	h := health.NewServer()
+	for _, name := range healthNames {
+		h.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
+	}
+	healthpb.RegisterHealthServer(s, h)
+	reflection.Register(s)
+	return s, h
+}
+
+// recovery answers INTERNAL for a call that panics: a fault of this program
+// must not end every other call. Fuzzing is there so that it has nothing to do.
+func recovery(log *slog.Logger, panicked func()) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (response any, err error) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				panicked()
+				log.Error("a call has failed by a fault of this program", "method", info.FullMethod, "panic", fault, "stack", string(debug.Stack()))
+				response, err = nil, status.Error(codes.Internal, "a fault of the service")
+			}
+		}()
+		return next(ctx, req)
+	}
+}

@@ -1,0 +1,304 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	"github.com/extauthz/extauthz/internal/admin"
+	"github.com/extauthz/extauthz/internal/config"
+	"github.com/extauthz/extauthz/internal/envoy"
+	"github.com/extauthz/extauthz/internal/telemetry"
+)
+
+// Options are what a service is started with.
+type Options struct {
+	Config *config.Config
+	// Reload reads the configuration anew; nil: it stays as it is.
+	Reload func() (*config.Config, error)
+	// Hangup asks for a reload by hand; nil: nobody does.
+	Hangup  <-chan os.Signal
+	Version string
+	Log     *slog.Logger
+	Level   *slog.LevelVar // of Log
+	// Serving, if not nil, is called once with the addresses in use, when
+	// everything is served.
+	Serving func(Addresses)
+}
+
+// Addresses are those that a service is reached at; empty is off.
+type Addresses struct{ GRPC, Metrics, Admin string }
+
+// Run serves until ctx is done, then stops in order: it says that it isn't
+// serving any more, waits for callers to notice, and finishes what it has begun.
+// It returns nil then, else an error, a *Error where somebody can do something.
+func Run(ctx context.Context, o Options) error {
+	s, err := start(ctx, &o)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// GCPercent is how much garbage is let pile up: with few live bytes and much
+// that is short-lived, collecting less often is what a faster service costs in
+// memory. GOGC in the environment says otherwise.
+const GCPercent = 400
+
+// TuneGC sets the percentage for the whole process.
+func TuneGC() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(GCPercent)
+	}
+}
+
+// server is a service with its ports open.
+type server struct {
+	options  *Options
+	core     *core
+	policies *policies
+	ready    *readiness
+	watcher  *watcher // nil: the configuration isn't watched
+
+	grpc         *grpc.Server
+	health       *health.Server
+	grpcListener *listener
+	http         []httpServer
+}
+
+// httpServer is one of the ports beside gRPC's.
+type httpServer struct {
+	server   *http.Server
+	listener *listener
+}
+
+// start opens every port and makes everything ready, or leaves nothing open.
+func start(ctx context.Context, o *Options) (*server, error) {
+	s := &server{options: o}
+	if err := s.prepare(ctx); err != nil {
+		return nil, errors.Join(err, s.closeListeners())
+	}
+	return s, nil
+}
+
+func (s *server) prepare(ctx context.Context) (err error) {
+	o := s.options
+	if s.core, err = newCore(o.Config, o.Version, o.Log); err != nil {
+		return err
+	}
+	if s.ready, err = newReadiness(s.core.store); err != nil {
+		return err
+	}
+	s.policies = newPolicies(o, s.core)
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	if o.Reload != nil && o.Config.Path != "" {
+		if s.watcher, err = newWatcher(o.Config.Path, o.Config.Sum, o.Log); err != nil {
+			return err
+		}
+	}
+	metrics := s.core.metrics
+	s.grpc, s.health = newGRPC(envoy.Config{
+		Decider: s.core.decider, Policy: s.policies.inForce,
+		RateLimit: metrics.Calls(telemetry.ProtocolRateLimit), ExtAuthz: metrics.Calls(telemetry.ProtocolExtAuthz),
+	}, o.Log, metrics.Panicked)
+	return nil
+}
+
+// open opens the ports.
+func (s *server) open(ctx context.Context) (err error) {
+	addresses := s.options.Config.Listen
+	if s.grpcListener, err = listen(ctx, "listen.grpc", addresses.GRPC); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		name, address string
+		handler       func(host string) http.Handler
+	}{
+		{"listen.metrics", addresses.Metrics, func(string) http.Handler { return metricsHandler(s.core.metrics, s.ready) }},
+		{"listen.admin", addresses.Admin, s.adminHandler},
+	} {
+		if p.address == "" {
+			continue
+		}
+		l, err := listen(ctx, p.name, p.address)
+		if err != nil {
+			return err
+		}
+		host, _, err := net.SplitHostPort(p.address)
+		if err != nil { // a socket has no host
+			host = ""
+		}
+		s.http = append(s.http, httpServer{newHTTP(p.handler(host), s.options.Log), l})
+	}
+	return nil
+}
+
+func (s *server) adminHandler(host string) http.Handler {
+	return admin.Handler(admin.Config{
+		Explainer: admin.Explainer{Decider: s.core.decider, Limiter: s.core.limiter, Live: true},
+		Policy:    s.policies.inForce, Info: s.policies.about,
+		Level: s.options.Level, Log: s.options.Log, Host: host,
+	})
+}
+
+func (s *server) closeListeners() error {
+	var errs []error
+	if s.grpcListener != nil {
+		errs = append(errs, s.grpcListener.Close())
+	}
+	for _, h := range s.http {
+		errs = append(errs, h.listener.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// addresses are those in use, with the ports that the system has chosen.
+func (s *server) addresses() Addresses {
+	listen := s.options.Config.Listen
+	a := Addresses{GRPC: addressOf(s.grpcListener)}
+	rest := s.http
+	for _, p := range []struct {
+		configured string
+		to         *string
+	}{{listen.Metrics, &a.Metrics}, {listen.Admin, &a.Admin}} {
+		if p.configured != "" {
+			*p.to, rest = addressOf(rest[0].listener), rest[1:]
+		}
+	}
+	return a
+}
+
+func addressOf(l *listener) string {
+	if l.Addr().Network() == "unix" {
+		return unixPrefix + l.Addr().String()
+	}
+	return l.Addr().String()
+}
+
+// run serves until ctx is done or a port fails.
+func (s *server) run(ctx context.Context) error {
+	o := s.options
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := s.grpc.Serve(s.grpcListener); err != nil {
+			return fmt.Errorf("serving gRPC: %w", err)
+		}
+		return nil
+	})
+	for _, h := range s.http {
+		group.Go(func() error {
+			if err := h.server.Serve(h.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serving %s: %w", h.listener.Addr(), err)
+			}
+			return nil
+		})
+	}
+	background, stopBackground := context.WithCancel(running)
+	group.Go(func() error { s.core.sweep(background); return nil })
+	group.Go(func() error { s.reloads(background); return nil })
+	s.ready.serving.Store(true)
+	a := s.addresses()
+	o.Log.Info("serving", "grpc", a.GRPC, "metrics", a.Metrics, "admin", a.Admin,
+		"config", o.Config.Sum, "rules", len(o.Config.Rules.All()), "version", o.Version)
+	if o.Serving != nil {
+		o.Serving(a)
+	}
+
+	<-running.Done()
+	stopBackground()
+	stopped := s.stop(ctx.Err() == nil)
+	return errors.Join(group.Wait(), stopped)
+}
+
+// reloads loads the configuration when it has changed, or when it is asked for.
+func (s *server) reloads(ctx context.Context) {
+	var group errgroup.Group
+	if w := s.watcher; w != nil {
+		group.Go(func() error {
+			w.run(ctx, s.policies.reload)
+			return w.close()
+		})
+	}
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.options.Hangup:
+				s.options.Log.Info("asked to load the configuration again")
+				s.policies.reload()
+			}
+		}
+	})
+	if err := group.Wait(); err != nil {
+		s.options.Log.Warn("ending the watch of the configuration", "err", err)
+	}
+}
+
+const (
+	// noticeWithin is how long callers get to notice that the service isn't
+	// serving any more: two of Envoy's usual health checks and a little.
+	noticeWithin = 5 * time.Second
+	// finishWithin is how long what has begun gets to be finished.
+	finishWithin = 10 * time.Second
+	// lookEvery is how often it is looked whether anybody is connected still.
+	lookEvery = 20 * time.Millisecond
+)
+
+// stop ends the service in order, or, when a port has failed, at once.
+func (s *server) stop(failed bool) error {
+	s.ready.serving.Store(false)
+	s.health.Shutdown()
+	if !failed {
+		s.options.Log.Info("stopping", "connections", s.grpcListener.open.Load())
+		s.awaitLeave()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), finishWithin)
+	defer cancel()
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-finished:
+	case <-ctx.Done():
+		s.options.Log.Warn("stopping though calls haven't ended", "after", finishWithin)
+		s.grpc.Stop()
+		<-finished
+	}
+	var errs []error
+	for _, h := range s.http {
+		errs = append(errs, stopHTTP(ctx, h.server))
+	}
+	s.options.Log.Info("stopped")
+	return errors.Join(errs...)
+}
+
+// awaitLeave waits until nobody is connected, for as long as callers get to
+// notice.
+func (s *server) awaitLeave() {
+	deadline := time.NewTimer(noticeWithin)
+	defer deadline.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for s.grpcListener.open.Load() > 0 {
+		select {
+		case <-deadline.C:
+			return
+		case <-look.C:
+		}
+	}
+}
