@@ -31,9 +31,9 @@ const (
 // healthNames are the services whose health is served; "" is the whole.
 var healthNames = [...]string{"", "ratelimit", envoy.RateLimitService, envoy.AuthorizationService}
 
-// grpcOptions are what helps a server of many small calls, measured beside one
+// GRPCOptions are what helps a server of many small calls, measured beside one
 // that answers without deciding: bench/ has the figures.
-func grpcOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
+func GRPCOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(envoy.NewCodec()),
 		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))), //nolint:gosec // the number of processors
@@ -49,7 +49,7 @@ func grpcOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
 
 // newGRPC makes the server of both services, health and reflection.
 func newGRPC(cfg envoy.Config, log *slog.Logger, panicked func()) (*grpc.Server, *health.Server) {
-	s := grpc.NewServer(grpcOptions(log, panicked)...)
+	s := grpc.NewServer(GRPCOptions(log, panicked)...)
 	envoy.Register(s, cfg)
 	h := health.NewServer()
 	for _, name := range healthNames {
