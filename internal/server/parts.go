@@ -24,6 +24,7 @@ func policyOf(c *config.Config) *decision.Policy {
 		DenyNoMatch:   c.DenyNoMatch,
 		OnUnavailable: c.OnUnavailable,
 		Timeout:       c.DecisionTimeout,
+		InProcess:     c.Store.Type == "embedded",
 	}
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -16,8 +17,8 @@ import (
 // policies has the policy in force, and replaces it when the configuration has
 // changed: whole, or not at all.
 type policies struct {
-	load     func() (*config.Config, error) // nil: it can't be loaded again
-	started  *config.Config                 // what the process runs with
+	load     func() (*config.Config, *config.Report) // nil: it can't be loaded again
+	started  *config.Config                          // what the process runs with
 	metrics  *telemetry.Metrics
 	observer *telemetry.Observer
 	log      *slog.Logger
@@ -66,12 +67,13 @@ func (p *policies) reload() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c, err := p.load()
-	if err != nil {
+	c, report := p.load()
+	LogProblems(p.log, report)
+	if err := report.Err(); err != nil {
 		p.info.Refused = err.Error()
 		p.metrics.ReloadFailed()
 		p.log.Error("the changed configuration is refused, the one before stays in force",
-			"in_force", p.info.Config, "err", err)
+			"in_force", p.info.Config, "errors", report.Errors())
 		return
 	}
 	was := p.info.Config
@@ -81,5 +83,23 @@ func (p *policies) reload() {
 	p.log.Info("the changed configuration is in force", "config", c.Sum, "before", was, "rules", len(c.Rules.All()))
 	if len(p.info.Restart) > 0 {
 		p.log.Warn("a restart is needed for what has changed beside rules and limits", "keys", strings.Join(p.info.Restart, ", "))
+	}
+}
+
+// mostLogged is how many problems of a configuration are logged.
+const mostLogged = 20
+
+// LogProblems logs what is wrong or doubtful in a configuration, each in a line.
+func LogProblems(log *slog.Logger, report *config.Report) {
+	for i := range report.Problems {
+		level := slog.LevelError
+		if report.Problems[i].Warning {
+			level = slog.LevelWarn
+		}
+		if i == mostLogged {
+			log.Log(context.Background(), level, "more problems in the configuration", "count", report.Errors()+report.Warnings()-i)
+			return
+		}
+		log.Log(context.Background(), level, "configuration: "+report.Problems[i].String())
 	}
 }

@@ -25,7 +25,7 @@ import (
 type Options struct {
 	Config *config.Config
 	// Reload reads the configuration anew; nil: it stays as it is.
-	Reload func() (*config.Config, error)
+	Reload func() (*config.Config, *config.Report)
 	// Hangup asks for a reload by hand; nil: nobody does.
 	Hangup  <-chan os.Signal
 	Version string

@@ -73,12 +73,9 @@ func runService(t *testing.T, content string) *running {
 		hangup: make(chan os.Signal, 1), ended: make(chan error, 1),
 	}
 	mustDo(t, os.WriteFile(r.file, []byte(content), 0o600))
-	load := func() (*config.Config, error) {
-		c, report := config.Load(r.file, config.Options{})
-		return c, report.Err()
-	}
-	c, err := load()
-	mustDo(t, err)
+	load := func() (*config.Config, *config.Report) { return config.Load(r.file, config.Options{}) }
+	c, report := load()
+	mustDo(t, report.Err())
 	level := new(slog.LevelVar)
 	serving := make(chan Addresses, 1)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -96,6 +93,7 @@ func runService(t *testing.T, content string) *running {
 		cancel()
 		t.Fatal(err)
 	}
+	var err error
 	r.conn, err = grpc.NewClient(r.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	mustDo(t, err)
 	t.Cleanup(func() {
