@@ -35,6 +35,7 @@ var layers = map[string]int{
 	"internal/envoy":     6,
 	"internal/server":    6,
 	"internal/admin":     6,
+	"internal/doctest":   7,
 	"cmd":                7,
 
 	"infra/aggregator": 3,

@@ -131,7 +131,7 @@ func (r *reshaper) kept(w *Write, i int, was *LimitState, p Params, x want) verd
 	raw := was.Balance.plus(oldF)
 	most := min(was.Capacity, p.Capacity)
 	slack := min(r.slackOf(&was.Params), r.slackOf(&p))
-	if x.need > min(raw, most) {
+	if x.need > 0 && x.need > min(raw, most) {
 		return verdictShort
 	}
 	r.touched = r.touched || x.c > 0
