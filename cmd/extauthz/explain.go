@@ -1,0 +1,206 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/extauthz/extauthz/internal/admin"
+	"github.com/extauthz/extauthz/internal/config"
+	"github.com/extauthz/extauthz/internal/server"
+)
+
+// explainFlags are the flags of explain.
+type explainFlags struct {
+	config, server string
+	exitCode       bool
+
+	domain      string
+	descriptors []string
+	hits        uint64
+
+	method, scheme, host, path string
+	headers, extensions        []string
+	address, principal         string
+	metadata, routeMetadata    string
+}
+
+func newExplain() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "explain (-c FILE | --server ADDRESS) (--domain D --descriptor K=V[,K=V] ... | --path P ...)",
+		Short: "How a request would be decided, and why",
+		Long: `explain says which rules are passed over and why, which one takes a request,
+which entity and resource that makes, which limits apply and from which level,
+and the decision. Nothing is charged.
+
+The request is either descriptors, as Envoy's rate limit filter sends them, or
+an HTTP request, as ext_authz does. Every bucket is taken to be full, unless
+--server names the admin port of a running service: then that service's
+configuration and balances are used.
+
+In a descriptor a comma or backslash in a value is written with a backslash
+before it.`,
+		Example: `  extauthz explain -c extauthz.yaml --domain edge --descriptor tenant=acme
+  extauthz explain -c extauthz.yaml --method GET --path '/search?q=x' --header x-tenant:acme
+  extauthz explain --server 127.0.0.1:6070 --domain edge --descriptor tenant=acme`,
+		Args: noArgs,
+	}
+	var f explainFlags
+	fs := c.Flags()
+	fs.StringVarP(&f.config, "config", "c", "", "configuration `file`")
+	fs.StringVar(&f.server, "server", "", "admin `address` of a running service: host:port or unix:/path")
+	fs.BoolVar(&f.exitCode, "exit-code", false, "exit with 3 when the request would be denied")
+	fs.StringVar(&f.domain, "domain", "", "the rate limit `domain`")
+	fs.StringArrayVar(&f.descriptors, "descriptor", nil, "a descriptor, `K=V[,K=V]`; again for more of them")
+	fs.Uint64Var(&f.hits, "hits", 1, "what each descriptor asks for; 0 looks")
+	fs.StringVar(&f.method, "method", "", "the HTTP `method` (default GET)")
+	fs.StringVar(&f.scheme, "scheme", "", "the `scheme` (default http)")
+	fs.StringVar(&f.host, "host", "", "the `host`")
+	fs.StringVar(&f.path, "path", "", "the `path`, with its query")
+	fs.StringArrayVar(&f.headers, "header", nil, "a header, `NAME:VALUE`; again for more of them")
+	fs.StringArrayVar(&f.extensions, "context-extension", nil, "a context extension, `K=V`; again for more of them")
+	fs.StringVar(&f.address, "source-address", "", "the peer's `address`")
+	fs.StringVar(&f.principal, "source-principal", "", "the peer's `principal`, from its certificate")
+	fs.StringVar(&f.metadata, "metadata", "", "dynamic metadata by filter, a `JSON` object")
+	fs.StringVar(&f.routeMetadata, "route-metadata", "", "the route's metadata, a `JSON` object")
+	form := addOutput(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		q, err := f.question(fs.Changed("hits"))
+		if err != nil {
+			return err
+		}
+		e, err := f.explain(c, q)
+		if err != nil {
+			return err
+		}
+		if *form == asJSON {
+			err = printJSON(c.OutOrStdout(), e)
+		} else {
+			err = printExplanation(c.OutOrStdout(), q, e)
+		}
+		if err == nil && f.exitCode && e.Verdict != "allow" {
+			return &failure{status: exitDenied}
+		}
+		return err
+	}
+	return c
+}
+
+// explain asks a running service, or explains by the file.
+func (f *explainFlags) explain(c *cobra.Command, q *admin.Question) (*admin.Explanation, error) {
+	switch {
+	case f.server != "":
+		e, err := admin.NewClient(f.server).Explain(c.Context(), q)
+		if err != nil {
+			return nil, &failure{text: err.Error(), hint: "--server is the address of listen.admin of a running service", status: exitFailed}
+		}
+		return e, nil
+	case f.config == "":
+		return nil, &failure{
+			text: "nothing says how to decide", hint: "name a file with -c, or a running service with --server", status: exitFailed,
+		}
+	}
+	loaded, report := config.Load(f.config, config.Options{})
+	if report.Err() != nil {
+		printf(c.ErrOrStderr(), "%s", report)
+		return nil, invalid(f.config, report)
+	}
+	return server.Explain(c.Context(), loaded, q)
+}
+
+// question is the request that the flags make.
+func (f *explainFlags) question(hits bool) (*admin.Question, error) {
+	q := &admin.Question{
+		Domain: f.domain, Method: f.method, Scheme: f.scheme, Host: f.host, Path: f.path,
+		SourceAddress: f.address, SourcePrincipal: f.principal,
+	}
+	for _, text := range f.descriptors {
+		d, err := parseDescriptor(text)
+		if err != nil {
+			return nil, err
+		}
+		if hits {
+			d.Hits = &f.hits
+		}
+		q.Descriptors = append(q.Descriptors, d)
+	}
+	var err error
+	if q.Headers, err = parsePairs("--header", f.headers, ":"); err != nil {
+		return nil, err
+	}
+	if q.ContextExtensions, err = parsePairs("--context-extension", f.extensions, "="); err != nil {
+		return nil, err
+	}
+	if q.Metadata, err = parseObject("--metadata", f.metadata); err != nil {
+		return nil, err
+	}
+	q.RouteMetadata, err = parseObject("--route-metadata", f.routeMetadata)
+	return q, err
+}
+
+// parseDescriptor reads K=V[,K=V]; a backslash takes the next character as it
+// is.
+func parseDescriptor(text string) (admin.Descriptor, error) {
+	var d admin.Descriptor
+	var key, part strings.Builder
+	hasKey := false
+	end := func() error {
+		if !hasKey || key.Len() == 0 {
+			return fmt.Errorf("--descriptor %q is not K=V[,K=V]", text)
+		}
+		d.Entries = append(d.Entries, admin.Entry{Key: key.String(), Value: part.String()})
+		key.Reset()
+		part.Reset()
+		hasKey = false
+		return nil
+	}
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\' && i+1 < len(text):
+			i++
+			part.WriteByte(text[i])
+		case c == ',':
+			if err := end(); err != nil {
+				return d, err
+			}
+		case c == '=' && !hasKey:
+			key.WriteString(part.String())
+			part.Reset()
+			hasKey = true
+		default:
+			part.WriteByte(c)
+		}
+	}
+	return d, end()
+}
+
+// parsePairs reads texts of a name, a separator and a value.
+func parsePairs(flag string, texts []string, separator string) (map[string]string, error) {
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	pairs := make(map[string]string, len(texts))
+	for _, text := range texts {
+		name, value, ok := strings.Cut(text, separator)
+		name = strings.TrimSpace(name)
+		if !ok || name == "" {
+			return nil, fmt.Errorf("%s %q is not NAME%sVALUE", flag, text, separator)
+		}
+		pairs[name] = strings.TrimSpace(value)
+	}
+	return pairs, nil
+}
+
+// parseObject reads an object of JSON; empty text is none.
+func parseObject(flag, text string) (map[string]any, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var object map[string]any
+	if err := json.Unmarshal([]byte(text), &object); err != nil {
+		return nil, fmt.Errorf("%s is no object of JSON: %w", flag, err)
+	}
+	return object, nil
+}
