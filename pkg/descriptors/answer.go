@@ -156,7 +156,7 @@ func (c *compiler) answer(part string, src *AnswerSource) *answer {
 			}
 		}
 	}
-	if src.Status.Present() {
+	if src.Status.Present() && part != "on_allow" {
 		n, err := strconv.Atoi(src.Status.Value)
 		if err != nil || n < 400 || n > 599 {
 			c.fail(whole(src.Status, c.message(part, "the status is not a number from 400 to 599"), "429 is the usual one"))

@@ -91,7 +91,7 @@ type translated struct {
 
 var (
 	badToken     = regexp.MustCompile(`^token recognition error at: '([\s\S]*)'$`)
-	badInput     = regexp.MustCompile(`^(?:mismatched|extraneous) input '([\s\S]*?)' expecting`)
+	badInput     = regexp.MustCompile(`^(?:(?:mismatched|extraneous) input|no viable alternative at input) '([\s\S]*?)'(?: expecting|$)`)
 	undeclared   = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
 	noField      = regexp.MustCompile(`^undefined field '([^']*)'`)
 	noOverload   = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(.*)'$`)
@@ -119,13 +119,16 @@ func (t *translated) syntax(source, message string) {
 		t.at = len(source)
 		t.message = "the expression ends too early"
 	case m != nil:
-		t.message, t.width = fmt.Sprintf("unexpected %q", m[1]), utf8.RuneCountInString(m[1])
+		word := strings.TrimPrefix(m[1], ".")
+		t.message, t.width = fmt.Sprintf("unexpected %q", word), utf8.RuneCountInString(word)
 		// `not x` is reported at the x.
 		before := strings.TrimSpace(source[:t.at])
-		if sign, ok := wordsForSign[m[1]]; ok {
+		if sign, ok := wordsForSign[word]; ok {
 			t.hint = "write " + sign
 		} else if strings.HasSuffix(before, "not") {
 			t.hint = "write !"
+		} else if strings.HasSuffix(before, ".") {
+			t.hint = fmt.Sprintf("a key that is a word of CEL is read as in x[%q]", word)
 		}
 	default:
 		t.message = message

@@ -7,6 +7,7 @@ import (
 
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
@@ -31,6 +32,11 @@ func (a celAmount) tokens(ev *evaluation) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return tokensOf(v)
+}
+
+// tokensOf is a value as a number of tokens.
+func tokensOf(v ref.Val) (int64, error) {
 	switch v := v.Value().(type) {
 	case int64:
 		return inBounds(v)
@@ -42,7 +48,7 @@ func (a celAmount) tokens(ev *evaluation) (int64, error) {
 		}
 		return inBounds(int64(v))
 	}
-	return 0, fmt.Errorf("a %s is no number of tokens", v.Type().TypeName())
+	return 0, fmt.Errorf("a value of type %s is no number of tokens", v.Type().TypeName())
 }
 
 var errTokens = errors.New("not between 0 and 1e15 tokens")
@@ -158,15 +164,16 @@ func (c *compiler) amount(part string, source Text) amount {
 		if t.Kind() == types.StringKind {
 			hint = "int(...) makes a number of a text"
 		}
-		c.fail(whole(source, c.message(part, "a %s is no number of tokens", t), hint))
+		c.fail(whole(source, c.message(part, "a value of type %s is no number of tokens", t), hint))
 		return nil
 	}
-	if i, ok := literalInt(n); ok {
-		if _, err := inBounds(i); err != nil {
+	if n.Kind() == ast.LiteralKind {
+		tokens, err := tokensOf(n.AsLiteral())
+		if err != nil {
 			c.fail(whole(source, c.message(part, "%s", err), ""))
 			return nil
 		}
-		return fixed(i)
+		return fixed(tokens)
 	}
 	if n.Kind() == ast.IdentKind && n.AsIdent() == "hits" {
 		return hitsAmount{}

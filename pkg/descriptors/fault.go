@@ -54,7 +54,7 @@ func (f *faults) warn(at *Fault) { f.warnings = append(f.warnings, at) }
 // didYouMean is a hint with the known name nearest to one that isn't known, or
 // nothing when none is near.
 func didYouMean(name string, known []string) string {
-	best, least := "", max(2, len(name)/3)+1
+	best, least := "", min(3, 1+len(name)/4)+1
 	for _, k := range known {
 		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least {
 			best, least = k, d
@@ -66,23 +66,27 @@ func didYouMean(name string, known []string) string {
 	return fmt.Sprintf("did you mean %q?", best)
 }
 
-// distance is how many letters must be changed, added or left out to make one
-// name of the other.
+// distance is how many letters must be changed, added, left out or swapped with
+// the next to make one name of the other.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
+	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
+		next := make([]int, len(b)+1)
+		next[0] = i + 1
 		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
+			change := row[j]
+			if a[i] != b[j] {
+				change++
 			}
-			diagonal, row[j+1] = row[j+1], min(row[j]+1, row[j+1]+1, diagonal+cost)
+			next[j+1] = min(row[j+1]+1, next[j]+1, change)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
 		}
+		before, row = row, next
 	}
 	return row[len(b)]
 }

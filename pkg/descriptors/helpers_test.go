@@ -150,19 +150,40 @@ func chargeText(c RuleCharge) string {
 	return s
 }
 
-// conditionFor compiles a condition, native as far as it can be or all in CEL.
-func conditionFor(t testing.TB, source string, native bool) condition {
+// fataler is what testing and rapid have in common.
+type fataler interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// compilerFor compiles natively what can be, or leaves all to CEL.
+func compilerFor(t fataler, native bool) *compiler {
 	t.Helper()
-	var found faults
 	env, err := newEnvironment()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
-	c := newCompiler(env, &found, "test")
+	c := newCompiler(env, &faults{}, "test")
 	c.noReads = !native
+	return c
+}
+
+func conditionFor(t fataler, source string, native bool) condition {
+	t.Helper()
+	c := compilerFor(t, native)
 	m := c.match(at(source, 1))
-	for _, err := range found.errors {
+	for _, err := range c.errors {
 		t.Fatalf("%s: %s", source, err.Error())
 	}
 	return m
+}
+
+func textFor(t fataler, source string, native bool) *text {
+	t.Helper()
+	c := compilerFor(t, native)
+	made := c.text("text", at(source, 1))
+	for _, err := range c.errors {
+		t.Fatalf("%s: %s", source, err.Error())
+	}
+	return made
 }

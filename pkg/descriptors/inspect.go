@@ -135,14 +135,25 @@ func (i *inspector) call(n ast.Expr) {
 
 // headerName refuses a name of a header that no header can have.
 func (i *inspector) headerName(at, of ast.Expr, name string) {
-	if of.Kind() != ast.SelectKind || of.AsSelect().FieldName() != "headers" || mapOf(of) != headersMap {
+	if !isHeaders(of) || !strings.ContainsFunc(name, unicode.IsUpper) {
 		return
 	}
-	if !strings.ContainsFunc(name, unicode.IsUpper) {
-		return
+	t := translated{at: i.e.place(at.ID()) - i.e.offset}
+	t.move(i.e.source, name)
+	i.c.fail(faultAt(i.e.text, i.e.offset+t.at, t.width,
+		i.c.message(i.part, "names of headers are in lower case, %q never is one", name),
+		fmt.Sprintf("did you mean %q?", strings.ToLower(name))))
+}
+
+// isHeaders reports whether an expression is request.headers, or
+// request.?headers.
+func isHeaders(n ast.Expr) bool {
+	if n.Kind() == ast.CallKind && n.AsCall().FunctionName() == optSelect {
+		args := n.AsCall().Args()
+		name, ok := literalText(args[1])
+		return ok && name == "headers" && args[0].Kind() == ast.IdentKind && args[0].AsIdent() == "request"
 	}
-	i.fail(at, utf8.RuneCountInString(name), fmt.Sprintf("names of headers are in lower case, %q never is one", name),
-		fmt.Sprintf("did you mean %q?", strings.ToLower(name)))
+	return mapOf(n) == headersMap
 }
 
 // emptyText warns of a comparison with an empty text, which is missing.

@@ -27,7 +27,7 @@ func needs(n ast.Expr) paths {
 		if alwaysThere[path] || root {
 			return nil
 		}
-		return paths{path: n.ID()}
+		return paths{path: rootOf(n).ID()}
 	}
 	switch n.Kind() {
 	case ast.SelectKind:
@@ -133,6 +133,20 @@ func pathOf(n ast.Expr) (string, bool) {
 	return "", false
 }
 
+// rootOf is the variable that a path begins with.
+func rootOf(n ast.Expr) ast.Expr {
+	for {
+		switch n.Kind() {
+		case ast.SelectKind:
+			n = n.AsSelect().Operand()
+		case ast.CallKind:
+			n = n.AsCall().Args()[0]
+		default:
+			return n
+		}
+	}
+}
+
 func withField(path, name string) string {
 	for i := range len(name) {
 		if !isWord(name[i]) {
@@ -197,7 +211,7 @@ func (c *compiler) note(part string, e *expression) {
 	}
 	for path, id := range needs(e.ast.Expr()) {
 		if c.needs[path] == nil {
-			c.needs[path] = e.fault(id, 1, part, "")
+			c.needs[path] = e.fault(id, len(path), part, "")
 		}
 	}
 }

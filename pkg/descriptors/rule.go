@@ -165,7 +165,7 @@ func (c *compiler) oneOf(part string, source Text, words ...string) int {
 			return i
 		}
 	}
-	c.fail(whole(source, c.message(part, "%q is not %s", source.Value, strings.Join(words, ", ")), didYouMean(source.Value, words)))
+	c.fail(whole(source, c.message(part, "%q is not one of %s", source.Value, strings.Join(words, ", ")), didYouMean(source.Value, words)))
 	return 0
 }
 
@@ -214,7 +214,7 @@ func (c *compiler) match(source Text) condition {
 		if t.Kind() == types.DynKind {
 			hint = "compare it, as in x == true"
 		}
-		c.fail(whole(source, c.message("match", "it is a %s, not a condition", t), hint))
+		c.fail(whole(source, c.message("match", "its type is %s, not bool", t), hint))
 		return nil
 	}
 	for path := range given(n, true) {

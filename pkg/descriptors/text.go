@@ -1,7 +1,6 @@
 package descriptors
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -130,7 +129,7 @@ func (c *compiler) writer(part string, source Text, p piece) writer {
 		if t.TypeName() == types.OptionalType.TypeName() {
 			hint = `say what stands in for it: .orValue("none")`
 		}
-		c.fail(faultAt(source, p.offset, utf8.RuneCountInString(p.source), c.message(part, "a %s can't become text", t), hint))
+		c.fail(faultAt(source, p.offset, utf8.RuneCountInString(p.source), c.message(part, "a value of type %s can't become text", t), hint))
 		return nil
 	}
 	if w := nativeWriter(n); w != nil && !c.noReads {
@@ -168,9 +167,4 @@ func nativeWriter(n ast.Expr) writer {
 		return of
 	}
 	return nil
-}
-
-// describe says which text it is, for people.
-func (t *text) describe() string {
-	return fmt.Sprintf("%s is missing", shorten(t.source.Value))
 }
