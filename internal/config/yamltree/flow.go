@@ -185,7 +185,7 @@ func (b *brackets) scalar() *Node {
 	case c == ',':
 		b.fault(at, 1, "a comma without anything before it", "")
 		return nil
-	case c == '|' || c == '>':
+	case c == '|' || c == '>' || c == '?':
 		b.fault(at, 1, "a text in brackets can't begin with "+string(c), "put quotes around it")
 		return nil
 	}
@@ -205,7 +205,7 @@ func (b *brackets) plainEnd(at int) int {
 	for ; i < len(b.src) && b.src[i] != '\n'; i++ {
 		switch c := b.src[i]; {
 		case strings.IndexByte(",[]{}", c) >= 0,
-			c == ':' && b.endsKey(i+1),
+			c == ':' && b.blankAt(i+1),
 			c == '#' && isBlank(b.src[i-1]):
 			return i
 		}
@@ -213,12 +213,7 @@ func (b *brackets) plainEnd(at int) int {
 	return i
 }
 
-// endsKey reports whether a colon before this offset ends a key.
-func (b *brackets) endsKey(i int) bool {
-	return b.blankAt(i) || strings.IndexByte(",[]{}", b.src[i]) >= 0
-}
-
 // atColon reports whether the colon behind a key stands here.
 func (b *brackets) atColon(key *Node) bool {
-	return b.src[b.pos] == ':' && (!key.Plain || b.endsKey(b.pos+1))
+	return b.src[b.pos] == ':' && (!key.Plain || b.blankAt(b.pos+1))
 }

@@ -55,7 +55,7 @@ func (p *parser) header(b *block, indent int) bool {
 }
 
 // detect finds how deep the first line with content is indented, from the
-// beginning of a line; indent+1 where there is none.
+// beginning of a line; where there is none, no line has content.
 func (p *parser) detect(indent int) int {
 	deepest, at := 0, 0 // of the blank lines before it
 	for i := p.pos; i < len(p.src); i++ {
@@ -70,13 +70,13 @@ func (p *parser) detect(indent int) int {
 			}
 			continue
 		case i-start <= indent:
-			return indent + 1
+			return max(indent+1, deepest)
 		case deepest > i-start:
 			p.fault(at, deepest, "a blank line has more spaces than the text below it", "")
 		}
 		return i - start
 	}
-	return indent + 1
+	return max(indent+1, deepest)
 }
 
 // read reads the lines, from the beginning of the first one, and stops at the

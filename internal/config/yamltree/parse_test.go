@@ -81,7 +81,7 @@ func TestParse(t *testing.T) {
 		"a:\n- b\n-\n  c: d\n- - e\n  - f\nz: 1\n":       `{a: ["b", {c: "d"}, ["e", "f"]], z: "1"}`,
 		"a:\n  - b: c\n    d: e\n  -   f: g\n      h: i": `{a: [{b: "c", d: "e"}, {f: "g", h: "i"}]}`,
 		"a:\n  b:\n    c: d\n  e: f\ng: h\n":             `{a: {b: {c: "d"}, e: "f"}, g: "h"}`,
-		"a: {b: c, \"d\":e, f: [1, 2,], g: {}, h, i:}":   `{a: {b: "c", d: "e", f: ["1", "2"], g: {}, h: ~, i: ~}}`,
+		"a: {b: c, \"d\":e, f: [1, 2,], g: {}, h, i: }":  `{a: {b: "c", d: "e", f: ["1", "2"], g: {}, h: ~, i: ~}}`,
 		"a: [\n  b, # c\n  d\n]\nq: {\n  a: b,\n}\n":     `{a: ["b", "d"], q: {a: "b"}}`,
 		"a: {b: c d, e: x:y}":                            `{a: {b: "c d", e: "x:y"}}`,
 		"a:\nb: \n":                                      `{a: ~, b: ~}`,
@@ -122,6 +122,7 @@ func TestFaults(t *testing.T) {
 		"--- a\nb: c":               "{b: \"c\"}\n1:5+1 nothing can follow --- on its line",
 		"a: 'b\nc: \"d":             "{a: !, c: !}\n1:4+1 the quote that opens here is not closed\n2:4+1 the quote that opens here is not closed",
 		`a: "\ud800" `:              "{a: !}\n1:5+2 \\u and what follows is no character",
+		"a: {b:, c: d}":             "{a: {c: \"d\"}}\n1:6+1 a space is missing behind the colon",
 		`a: "\U00110000"`:           "{a: !}\n1:5+2 \\U and what follows is no character",
 		"a: 1\na: 2\n\"a\": 3":      "{a: \"1\"}\n2:1+1 the key \"a\" is there twice\n3:1+3 the key \"a\" is there twice",
 	} {
