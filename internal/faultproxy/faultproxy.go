@@ -94,7 +94,7 @@ type Proxy struct {
 	server *http.Server
 	client *http.Client
 	later  sync.WaitGroup // repeated calls
-	done   chan error
+	done   chan struct{}
 
 	mu    sync.Mutex
 	plan  Plan
@@ -114,7 +114,7 @@ func Start(target string, plan Plan) (*Proxy, error) {
 		URL:    "http://" + listener.Addr().String(),
 		target: target,
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
-		done:   make(chan error, 1),
+		done:   make(chan struct{}),
 		plan:   plan,
 		made:   map[string]int{},
 	}
@@ -128,11 +128,14 @@ func Start(target string, plan Plan) (*Proxy, error) {
 			}
 		},
 	}
-	go func() { p.done <- p.server.Serve(listener) }()
+	go func() {
+		defer close(p.done)
+		_ = p.server.Serve(listener) // ends when it is closed
+	}()
 	return p, nil
 }
 
-// Close ends the proxy and every call in it. Calls that are to be repeated
+// Close ends the proxy and every call in it; once more does nothing. Calls that are to be repeated
 // later are, before it returns.
 func (p *Proxy) Close() error {
 	err := p.server.Close()
