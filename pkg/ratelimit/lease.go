@@ -88,6 +88,7 @@ type Lease struct {
 type held struct {
 	target Target
 	born   Stamp // the incarnation that was charged
+	last   Stamp // of the bucket's last write then: its time does not go back
 	taken  []slotAmount
 }
 
@@ -125,7 +126,7 @@ func (l *Limiter) Acquire(ctx context.Context, r Request) (*Lease, error) {
 	lease := &Lease{limiter: l, decision: d}
 	for i := range b.works {
 		w := &b.works[i]
-		lease.held = append(lease.held, held{target: *w.target, born: w.state.Born, taken: slices.Clone(w.taken)})
+		lease.held = append(lease.held, held{target: *w.target, born: w.state.Born, last: w.t, taken: slices.Clone(w.taken)})
 	}
 	return lease, nil
 }
@@ -226,7 +227,7 @@ func (l *Lease) Rollback(ctx context.Context) error {
 	for i := range l.held {
 		h := &l.held[i]
 		w := work{now: StampOf(l.limiter.now()), taken: h.taken}
-		w.target, w.state.Born, w.t = &h.target, h.born, w.now
+		w.target, w.state.Born, w.t = &h.target, h.born, max(w.now, h.last)
 		if err := l.limiter.engine.giveBack(ctx, &w); err != nil {
 			errs = append(errs, err)
 		}

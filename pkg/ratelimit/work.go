@@ -35,8 +35,10 @@ type work struct {
 
 // observe takes on a state that the store returned.
 func (w *work) observe(s State) {
-	w.state = s
-	w.t = max(w.now, s.Last)
+	w.state, w.t = s, w.now
+	if s.Exists {
+		w.t = max(w.now, s.Last)
+	}
 }
 
 // denied reports whether the state seen last is proof that the charge can't be
