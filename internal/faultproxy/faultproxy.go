@@ -90,11 +90,12 @@ type Plan func(Call) Fault
 type Proxy struct {
 	URL string
 
-	target string
-	server *http.Server
-	client *http.Client
-	later  sync.WaitGroup // repeated calls
-	done   chan struct{}
+	target  string
+	server  *http.Server
+	client  *http.Client
+	calls   sync.WaitGroup // those under way, repeated ones too; one more until Close
+	done    chan struct{}
+	closing sync.Once
 
 	mu    sync.Mutex
 	plan  Plan
@@ -128,6 +129,7 @@ func Start(target string, plan Plan) (*Proxy, error) {
 			}
 		},
 	}
+	p.calls.Add(1)
 	go func() {
 		defer close(p.done)
 		_ = p.server.Serve(listener) // ends when it is closed
@@ -140,7 +142,8 @@ func Start(target string, plan Plan) (*Proxy, error) {
 func (p *Proxy) Close() error {
 	err := p.server.Close()
 	<-p.done
-	p.later.Wait()
+	p.closing.Do(p.calls.Done)
+	p.calls.Wait()
 	p.client.CloseIdleConnections()
 	return err
 }
@@ -168,6 +171,8 @@ func (p *Proxy) Connections() int {
 
 // ServeHTTP takes one call.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.calls.Add(1)
+	defer p.calls.Done()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client went away while it asked
@@ -225,7 +230,7 @@ func (p *Proxy) act(w http.ResponseWriter, r *http.Request, record *Record) {
 	}
 	record.Status = append(record.Status, a.status)
 	if f.Action == Repeat {
-		p.repeat(r, record)
+		p.repeat(r, record) //nolint:contextcheck // it outlives the client, as the plan says
 	}
 	if !sleep(r.Context(), f.After) {
 		return
@@ -252,7 +257,7 @@ func (p *Proxy) act(w http.ResponseWriter, r *http.Request, record *Record) {
 func (p *Proxy) repeat(r *http.Request, record *Record) {
 	again := *record
 	again.Status = nil
-	p.later.Go(func() {
+	p.calls.Go(func() {
 		ctx := context.WithoutCancel(r.Context())
 		sleep(ctx, record.Fault.Later)
 		a, err := p.forward(r.WithContext(ctx), again.Body)
@@ -298,7 +303,7 @@ func (a *answer) write(w http.ResponseWriter) {
 		}
 	}
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // a client that is gone reads nothing
+	_, _ = w.Write(a.body) //nolint:gosec // the server's own answer, to a test; a client that is gone reads nothing
 }
 
 // sleep reports whether ctx outlasted d.

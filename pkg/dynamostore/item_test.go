@@ -59,10 +59,23 @@ func TestDecodeRefuses(t *testing.T) {
 		attribute string
 		value     types.AttributeValue
 	}{
-		{attrV, s("7")}, {attrV, n("7.5")}, {attrV, n("1E3")}, {attrTTL, n("")}, {attrLast, &types.AttributeValueMemberNULL{Value: true}},
-		{attrShape, n("1")}, {attrShape, &types.AttributeValueMemberB{Value: []byte("1234567")}},
-		{"b1", s("1")}, {"c1", s("1")}, {"r1", s("1")}, {"p1", n("1")},
-		{"p1", s("rpm")}, {"p1", s("rpm/1/1")}, {"p1", s("rpm/1/1/1/1")}, {"p1", s("rpm/1/x/1")}, {"p1", s("rpm/1/0/1")}, {"p1", s("rpm/1/1/0")},
+		{attrV, s("7")},
+		{attrV, n("7.5")},
+		{attrV, n("1E3")},
+		{attrTTL, n("")},
+		{attrLast, &types.AttributeValueMemberNULL{Value: true}},
+		{attrShape, n("1")},
+		{attrShape, &types.AttributeValueMemberB{Value: []byte("1234567")}},
+		{"b1", s("1")},
+		{"c1", s("1")},
+		{"r1", s("1")},
+		{"p1", n("1")},
+		{"p1", s("rpm")},
+		{"p1", s("rpm/1/1")},
+		{"p1", s("rpm/1/1/1/1")},
+		{"p1", s("rpm/1/x/1")},
+		{"p1", s("rpm/1/0/1")},
+		{"p1", s("rpm/1/1/0")},
 	} {
 		_, err := decode(k, item{c.attribute: c.value})
 		var bad *ItemError

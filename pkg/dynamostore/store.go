@@ -114,7 +114,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	s.warm(ctx, or(c.Warm, defaultWarm))
 	if every := or(c.KeepWarm, defaultKeepWarm); every > 0 {
-		s.keepWarm(every)
+		s.keepWarm(every) //nolint:contextcheck // it goes on until Close
 	}
 	return s, nil
 }
