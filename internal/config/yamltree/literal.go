@@ -95,7 +95,9 @@ func (b *block) read(p *parser) {
 		}
 		p.pos = min(end+1, len(p.src))
 		if i == end {
-			blank++
+			if end < len(p.src) {
+				blank++
+			}
 			continue
 		}
 		switch more := isBlank(p.src[i]); {

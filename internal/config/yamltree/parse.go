@@ -3,6 +3,7 @@ package yamltree
 import (
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -52,15 +53,16 @@ func (p *parser) stop() {
 	p.pos, p.col, p.eof = len(p.src), -1, true
 }
 
-// legible finds bytes that can't be in a text.
+// legible finds what can't be in a text: bytes that are no characters, and
+// characters that control something or can't be seen.
 func (p *parser) legible() bool {
 	for i := 0; i < len(p.src); {
 		r, n := utf8.DecodeRuneInString(p.src[i:])
 		switch {
 		case r == utf8.RuneError && n == 1:
 			p.fault(i, 1, fmt.Sprintf("the byte 0x%02x is not UTF-8", p.src[i]), "")
-		case r < ' ' && r != '\n' && r != '\t', r == 0x7f:
-			p.fault(i, 1, fmt.Sprintf("the control character 0x%02x can't be here", r), `in double quotes, \x`+fmt.Sprintf("%02x", r)+" is the same")
+		case unicode.IsControl(r) && r != '\n' && r != '\t' || r == '\u2028' || r == '\u2029' || r == '\ufeff':
+			p.fault(i, n, fmt.Sprintf("the character %U can't be here", r), fmt.Sprintf(`in double quotes, \u%04x is the same`, r))
 		}
 		i += n
 	}

@@ -107,9 +107,9 @@ func TestFaults(t *testing.T) {
 		"a: b: c\nd: e":           "{a: !, d: \"e\"}\n1:5+1 a colon with a space behind it can't be in a text without quotes",
 		"a: b\n  c: d\ne: f":      "{a: \"b\", e: \"f\"}\n2:3+1 a key can't be here: the text above it goes on to this line",
 		"a: b\n  c\n  d: e\nf: g": "{a: \"b c\", f: \"g\"}\n3:3+1 a key can't be here: the text above it goes on to this line",
-		"a: \x00\nb: \x1b":        "!\n1:4+1 the control character 0x00 can't be here\n2:4+1 the control character 0x1b can't be here",
+		"a: \x00\nb: \x1b":        "!\n1:4+1 the character U+0000 can't be here\n2:4+1 the character U+001B can't be here",
 		"é: \xff":                 "!\n1:4+1 the byte 0xff is not UTF-8",
-		"a: b\rc: d":              "!\n1:5+1 the control character 0x0d can't be here",
+		"a: b\rc: d":              "!\n1:5+1 the character U+000D can't be here",
 		"é: [b: c]\nd: e":         "{é: !, d: \"e\"}\n1:6+1 a key in a list",
 		"a: {,}\nb: [,]\nc: {x: 1 y: 2}\nd: {[a]: b}": "{a: !, b: !, c: !, d: !}\n1:5+1 a comma without anything before it\n" +
 			"2:5+1 a value is missing before the comma\n3:11+1 a second colon: a comma is missing before its key, or quotes around the text\n4:5+1 a collection can't be a key",
