@@ -49,14 +49,26 @@ func TestDenial(t *testing.T) {
 		want  *DenialAnswer
 	}{
 		{"none", nil, nil},
-		{"all", []string{"on_deny.status", "503", "on_deny.body", `{"error":"slow down"}`, "on_deny.content_type", "application/json", "on_deny.x-a", "b"},
-			&DenialAnswer{Status: 503, Body: `{"error":"slow down"}`, ContentType: "application/json", Headers: []HeaderAnswer{{Name: "x-a", Value: "b"}}}},
-		{"json", []string{"on_deny.body", `{"who":"${entity.id}","x":"${request.headers.x}"}`, "on_deny.content_type", "application/json"},
-			&DenialAnswer{Body: `{"who":"acme","x":"a\"}\r\n\u003cb\u003e` + "\uFFFD" + `"}`, ContentType: "application/json"}},
-		{"html", []string{"on_deny.body", `<p>${request.headers.x}</p>`, "on_deny.content_type", "text/html"},
-			&DenialAnswer{Body: "<p>a&#34;}\r\n&lt;b&gt;\uFFFD</p>", ContentType: "text/html"}},
-		{"missing", []string{"on_deny.body", `${entity.tier}!`, "on_deny.content_type", "text/x", "on_deny.x-a", "${entity.tier}"},
-			&DenialAnswer{Headers: []HeaderAnswer{{Name: "x-a", Remove: true}}}},
+		{
+			"all",
+			[]string{"on_deny.status", "503", "on_deny.body", `{"error":"slow down"}`, "on_deny.content_type", "application/json", "on_deny.x-a", "b"},
+			&DenialAnswer{Status: 503, Body: `{"error":"slow down"}`, ContentType: "application/json", Headers: []HeaderAnswer{{Name: "x-a", Value: "b"}}},
+		},
+		{
+			"json",
+			[]string{"on_deny.body", `{"who":"${entity.id}","x":"${request.headers.x}"}`, "on_deny.content_type", "application/json"},
+			&DenialAnswer{Body: `{"who":"acme","x":"a\"}\r\n\u003cb\u003e` + "\uFFFD" + `"}`, ContentType: "application/json"},
+		},
+		{
+			"html",
+			[]string{"on_deny.body", `<p>${request.headers.x}</p>`, "on_deny.content_type", "text/html"},
+			&DenialAnswer{Body: "<p>a&#34;}\r\n&lt;b&gt;\uFFFD</p>", ContentType: "text/html"},
+		},
+		{
+			"missing",
+			[]string{"on_deny.body", `${entity.tier}!`, "on_deny.content_type", "text/x", "on_deny.x-a", "${entity.tier}"},
+			&DenialAnswer{Headers: []HeaderAnswer{{Name: "x-a", Remove: true}}},
+		},
 	} {
 		r := compile(t, rule("r", append(c.pairs, "entity", "e")...)).All()[0]
 		if diff := cmp.Diff(c.want, r.Denial(check("GET", "/", "x", hostile), entity)); diff != "" {

@@ -37,7 +37,7 @@ func TestClientIP(t *testing.T) {
 	for text, want := range map[string]string{
 		"xff":                      "client_ip is not peer, x-envoy-external-address or xff:N",
 		"xff:x":                    "client_ip: the hop of x-forwarded-for is not a number from 1 to 100 (xff:1 is the last address, which the nearest proxy added)",
-		"x-envoy-external-adress":  `client_ip is not peer, x-envoy-external-address or xff:N (did you mean "x-envoy-external-address"?)`,
+		"x-envoy-external-addr":    `client_ip is not peer, x-envoy-external-address or xff:N (did you mean "x-envoy-external-address"?)`,
 		"X-Envoy-External-Address": `client_ip is not peer, x-envoy-external-address or xff:N (did you mean "x-envoy-external-address"?)`,
 	} {
 		var found faults

@@ -140,6 +140,9 @@ func (t *translated) check(source, message string, env *cel.Env) {
 	case t.unknownName(source, message, env):
 	case strings.HasPrefix(message, "invalid matches argument"):
 		t.message = "not a valid regular expression"
+	case strings.HasPrefix(message, "regex program size"):
+		t.message = "the regular expression is too large for every request"
+		t.hint = "a {n} repeats what is before it n times"
 	case strings.HasPrefix(message, "invalid argument to has() macro"):
 		t.message = "has() asks for a field"
 		t.hint = "as in has(descriptor.user)"

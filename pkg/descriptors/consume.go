@@ -41,7 +41,7 @@ func tokensOf(v ref.Val) (int64, error) {
 	case int64:
 		return inBounds(v)
 	case uint64:
-		return inBounds(int64(min(v, math.MaxInt64))) //nolint:gosec // bounded
+		return inBounds(int64(min(v, math.MaxInt64)))
 	case float64:
 		if v != math.Trunc(v) || math.Abs(v) > exactWhole {
 			return 0, fmt.Errorf("%v is no whole number of tokens", v)

@@ -53,7 +53,7 @@ func newEnv(answers bool) (*cel.Env, error) {
 		cel.CustomTypeProvider(provider{registry}),
 		cel.OptionalTypes(),
 		ext.Strings(),
-		cel.ASTValidators(cel.ValidateRegexLiterals()),
+		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateRegexProgramSizeLimit(maxRegex)),
 		cel.ParserExpressionSizeLimit(maxText),
 		cel.Function("inCIDR", cel.Overload("inCIDR_string_list",
 			[]*cel.Type{cel.StringType, cel.ListType(cel.StringType)}, cel.BoolType, cel.BinaryBinding(inCIDR))),
@@ -136,11 +136,15 @@ func (p provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
 	return p.Registry.NewValue(name, fields)
 }
 
-// The bounds of what expressions work on, for the estimate of their cost. Envoy
-// holds requests to 100 headers and 60 KiB of them by default.
+// The bounds of what expressions work on, which the estimate of their cost
+// rests on. Envoy holds requests to 100 headers and 60 KiB of them by default.
 const (
-	mostKeys = 128
-	maxCost  = 2_000_000
+	mostKeys   = 256  // of a map that an expression goes over
+	mostValues = 1024 // of a list
+	maxCost    = 2_000_000
+	// maxRegex is the size of a compiled regular expression: about two for each
+	// letter or class, times how often a {n} repeats it.
+	maxRegex = 300
 )
 
 // sizes bounds the sizes of what a request holds.
@@ -154,8 +158,10 @@ func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 	switch node.Type().Kind() {
 	case types.StringKind, types.BytesKind:
 		most = maxCapped
-	case types.ListKind, types.MapKind, types.DynKind:
+	case types.MapKind:
 		most = mostKeys
+	case types.ListKind, types.DynKind:
+		most = mostValues
 	default:
 		return nil
 	}
@@ -166,15 +172,15 @@ func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
 	switch function {
 	case "sha256", "isIP":
-		return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: maxCapped / 10}}
+		return cost.NewCallEstimate(cost.RangedCostEstimate(1, maxCapped/10), nil)
 	case "inCIDR":
-		most := uint64(mostKeys)
+		most := uint64(mostValues)
 		if len(args) == 2 {
 			if size := args[1].ComputedSize(); size != nil {
 				most = size.Max
 			}
 		}
-		return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: 10 * (most + 1)}}
+		return cost.NewCallEstimate(cost.RangedCostEstimate(1, 10*(most+1)), nil)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (r *Rules) Trace(req *Request) (Outcome, []Step) {
 }
 
 func (r *Rules) acquire(req *Request, e *EntityInfo) *evaluation {
-	ev := r.pool.Get().(*evaluation) //nolint:errcheck // nothing else is put there
+	ev := r.pool.Get().(*evaluation)
 	ev.begin(req, e)
 	return ev
 }

@@ -6,6 +6,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 )
 
 // evaluation is one request under the eyes of the rules: what native reads work
@@ -18,6 +19,8 @@ type evaluation struct {
 
 	ip      string // client_ip, once it was asked for
 	ipKnown bool
+	params  map[string]string // query_params, once they were gone over
+	tooMany bool              // an expression would go over more than it may
 
 	// The maps that variables and their fields are; they point back here.
 	descriptor, headers, query, extensions, entityMetadata mapVal
@@ -25,17 +28,17 @@ type evaluation struct {
 
 func newEvaluation(source clientIP) *evaluation {
 	ev := &evaluation{source: source}
-	ev.descriptor = mapVal{texts{ev, descriptorMap}}
-	ev.headers = mapVal{texts{ev, headersMap}}
-	ev.query = mapVal{texts{ev, queryMap}}
-	ev.extensions = mapVal{texts{ev, extensionsMap}}
-	ev.entityMetadata = mapVal{texts{ev, entityMetadataMap}}
+	ev.descriptor = mapVal{texts{ev, descriptorMap}, ev}
+	ev.headers = mapVal{texts{ev, headersMap}, ev}
+	ev.query = mapVal{texts{ev, queryMap}, ev}
+	ev.extensions = mapVal{texts{ev, extensionsMap}, ev}
+	ev.entityMetadata = mapVal{texts{ev, entityMetadataMap}, ev}
 	return ev
 }
 
 func (ev *evaluation) begin(req *Request, entity *EntityInfo) {
 	ev.req, ev.entity = req, entity
-	ev.ip, ev.ipKnown = "", false
+	ev.ip, ev.ipKnown, ev.params, ev.tooMany = "", false, nil, false
 }
 
 // Parent makes an evaluation a CEL activation.
@@ -54,15 +57,15 @@ func (ev *evaluation) ResolveName(name string) (any, bool) {
 	case "descriptor":
 		return &ev.descriptor, true
 	case "entries":
-		return entriesVal(ev.req.Entries), true
+		return listOf(ev, len(ev.req.Entries), func(i int) ref.Val { return entryVal{&ev.req.Entries[i]} }), true
 	case "hits":
 		return types.Int(hitsOf(ev)), true
 	case "context_extensions":
 		return &ev.extensions, true
 	case "metadata":
-		return objectOf(ev.req.Metadata), true
+		return objectOf(ev, ev.req.Metadata), true
 	case "route_metadata":
-		return objectOf(ev.req.RouteMetadata), true
+		return objectOf(ev, ev.req.RouteMetadata), true
 	}
 	if target := ev.structure(name); target != nil {
 		return target, true
@@ -86,7 +89,7 @@ func (ev *evaluation) structure(name string) any {
 // hitsOf is hits as CEL's int; one that is too large stays too large to charge.
 func hitsOf(ev *evaluation) int64 {
 	const most = 1<<63 - 1
-	return int64(min(ev.req.Hits, most)) //nolint:gosec // bounded above
+	return int64(min(ev.req.Hits, most))
 }
 
 func clientIPOf(ev *evaluation) string {
@@ -119,26 +122,38 @@ var (
 	extensionsMap     = goMap(func(ev *evaluation) map[string]string { return ev.req.ContextExtensions })
 	entityMetadataMap = goMap(func(ev *evaluation) map[string]string { return ev.entity.Metadata })
 	queryMap          = &mapKind{
-		get:  func(ev *evaluation, key string) string { return queryParam(ev.req.Path, key) },
-		keys: func(ev *evaluation) []string { return queryKeys(ev.req.Path) },
+		get: func(ev *evaluation, key string) string {
+			if ev.params != nil {
+				return ev.params[key]
+			}
+			return queryParam(ev.req.Path, key)
+		},
+		keys: func(ev *evaluation) []string {
+			if ev.params == nil {
+				ev.params = queryParams(ev.req.Path)
+			}
+			return sortedKeys(ev.params)
+		},
 	}
 )
 
 func goMap(of func(ev *evaluation) map[string]string) *mapKind {
 	return &mapKind{
-		get: func(ev *evaluation, key string) string { return of(ev)[key] },
-		keys: func(ev *evaluation) []string {
-			m := of(ev)
-			keys := make([]string, 0, len(m))
-			for key, value := range m {
-				if value != "" {
-					keys = append(keys, key)
-				}
-			}
-			slices.Sort(keys)
-			return keys
-		},
+		get:  func(ev *evaluation, key string) string { return of(ev)[key] },
+		keys: func(ev *evaluation) []string { return sortedKeys(of(ev)) },
 	}
+}
+
+// sortedKeys are the keys of a map that have a value.
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for key, value := range m {
+		if value != "" {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // entryOf is the value of the first entry with a key.

@@ -52,12 +52,18 @@ type celProgram struct{ cel.Program }
 
 // value runs the program: errMissing when it needs what the request lacks.
 func (p celProgram) value(ev *evaluation) (ref.Val, error) {
+	ev.tooMany = false
 	v, _, err := p.Eval(ev)
-	if err != nil {
+	switch {
+	case ev.tooMany:
+		return nil, errTooLong
+	case err != nil:
 		return nil, classify(err)
 	}
 	return v, nil
 }
+
+var errTooLong = fmt.Errorf("the request has more keys than %d, or a list of more values than %d, to go over", mostKeys, mostValues)
 
 // holds runs a condition.
 func (p celProgram) holds(ev *evaluation) (bool, error) {

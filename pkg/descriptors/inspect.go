@@ -124,6 +124,10 @@ func (i *inspector) call(n ast.Expr) {
 		i.emptyText(args)
 	case "inCIDR":
 		i.prefixes(args)
+	case "matches":
+		if _, ok := literalText(args[len(args)-1]); !ok {
+			i.fail(n, 1, "a regular expression is a constant text", "")
+		}
 	}
 	if call.IsMemberFunction() {
 		i.node(call.Target())

@@ -2,7 +2,6 @@ package descriptors
 
 import (
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -20,24 +19,19 @@ func queryParam(path, key string) string {
 	return ""
 }
 
-func queryKeys(path string) []string {
-	var keys []string
-	seen := map[string]struct{}{}
+// queryParams are the first values of all parameters.
+func queryParams(path string) map[string]string {
+	params := map[string]string{}
 	for query := queryOf(path); query != ""; {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
 		name, value, _ := strings.Cut(pair, "=")
 		name = unescaped(name)
-		if _, again := seen[name]; again {
-			continue
-		}
-		seen[name] = struct{}{}
-		if value != "" {
-			keys = append(keys, name)
+		if _, again := params[name]; !again {
+			params[name] = unescaped(value)
 		}
 	}
-	slices.Sort(keys)
-	return keys
+	return params
 }
 
 func queryOf(path string) string {

@@ -148,37 +148,41 @@ func TestMostCharges(t *testing.T) {
 	}
 }
 
+// enforcedFor are the entities for which a rule with a share is enforced; for the
+// others it has a shadow.
+func enforcedFor(t *testing.T, entities int, share string) map[string]bool {
+	t.Helper()
+	rules := compile(t,
+		rule("strict", "entity", `${descriptor.user}`, "enforce", share, "default_limits.requests", "30/min"),
+		rule("api", "entity", `${descriptor.user}`))
+	is := map[string]bool{}
+	for i := range entities {
+		user := fmt.Sprintf("user-%d", i)
+		out := rules.Evaluate(descriptor("d", "user", user))
+		switch {
+		case out.Rule.Name() == "strict" && len(out.Shadows) == 0:
+			is[user] = true
+		case out.Rule.Name() == "api" && len(out.Shadows) == 1:
+			shadow := out.Shadows[0]
+			if k := shadow.Query.Key; k.Variant() != "shadow:strict" || k == out.Charges[0].Query.Key || shadow.Rule.Name() != "strict" {
+				t.Fatalf("shadow %v of rule %s", k, shadow.Rule.Name())
+			}
+		default:
+			t.Fatalf("%s: %s", share, summary(out))
+		}
+	}
+	return is
+}
+
 func TestEnforce(t *testing.T) {
 	const entities = 20_000
-	enforced := func(share string) map[string]bool {
-		rules := compile(t,
-			rule("strict", "entity", `${descriptor.user}`, "enforce", share, "default_limits.requests", "30/min"),
-			rule("api", "entity", `${descriptor.user}`))
-		is := map[string]bool{}
-		for i := range entities {
-			user := fmt.Sprintf("user-%d", i)
-			out := rules.Evaluate(descriptor("d", "user", user))
-			switch {
-			case out.Rule.Name() == "strict" && len(out.Shadows) == 0:
-				is[user] = true
-			case out.Rule.Name() == "api" && len(out.Shadows) == 1:
-				shadow := out.Shadows[0]
-				if k := shadow.Query.Key; k.Variant() != "shadow:strict" || k == out.Charges[0].Query.Key || shadow.Rule.Name() != "strict" {
-					t.Fatalf("shadow %v of rule %s", k, shadow.Rule.Name())
-				}
-			default:
-				t.Fatalf("%s: %s", share, summary(out))
-			}
-		}
-		return is
-	}
 	var before map[string]bool
 	for _, c := range []struct {
-		share string
-		want  float64
-	}{{"0%", 0}, {"0.5%", 0.005}, {"10%", 0.1}, {"50%", 0.5}, {"99.99%", 0.9999}, {"100%", 1}} {
-		now := enforced(c.share)
-		if got := float64(len(now)) / entities; got < c.want*0.9-0.001 || got > c.want*1.1+0.001 || c.want == 0 && got != 0 || c.want == 1 && got != 1 {
+		share       string
+		least, most float64
+	}{{"0%", 0, 0}, {"0.5%", 0.003, 0.007}, {"10%", 0.09, 0.11}, {"50%", 0.48, 0.52}, {"99.99%", 0.999, 1}, {"100%", 1, 1}} {
+		now := enforcedFor(t, entities, c.share)
+		if got := float64(len(now)) / entities; got < c.least || got > c.most {
 			t.Errorf("%s: enforced for %.4f", c.share, got)
 		}
 		for user := range before {
@@ -257,6 +261,48 @@ func TestLongTexts(t *testing.T) {
 	}
 	if _, ok := seen[key]; !ok {
 		t.Error("the key of a long entity is not that of its raw text")
+	}
+}
+
+// TestTooMany has more than expressions may go over: such a request is invalid,
+// and no way past a rule; what only looks up isn't concerned.
+func TestTooMany(t *testing.T) {
+	query := func(n int) *Request {
+		r := check("GET", "/?x=a")
+		for i := range n - 1 {
+			r.Path += fmt.Sprintf("&k%d=v", i)
+		}
+		return r
+	}
+	list := func(n int) *Request {
+		r := check("GET", "/")
+		r.Metadata = Object{"f": Object{"roles": make(someList, n)}}
+		return r
+	}
+	const over, lookup = `request.query_params.exists(q, q == "none")`, `request.query_params.x == "a"`
+	for _, c := range []struct {
+		match string
+		req   *Request
+		want  string
+	}{
+		{over, query(mostKeys), "charge by rest: rest rest each=1"},
+		{over, query(mostKeys + 1), "invalid by r"},
+		{over + " || true", query(mostKeys + 1), "charge by r: e r each=1"},
+		{lookup, query(5000), "charge by r: e r each=1"},
+		{`size(request.query_params) == 5000`, query(5000), "charge by r: e r each=1"},
+		{`request.query_params == {"x": "a"}`, query(1), "charge by r: e r each=1"},
+		{`request.query_params == {"x": "a"}`, query(mostKeys + 1), "invalid by r"},
+		{`"x" in metadata.f.roles`, list(mostValues), "charge by rest: rest rest each=1"},
+		{`"x" in metadata.f.roles`, list(mostValues + 1), "invalid by r"},
+	} {
+		rules := compile(t, rule("r", "match", c.match, "entity", "e"), rule("rest", "entity", "rest"))
+		if got := summary(rules.Evaluate(c.req)); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.match, got, c.want)
+		}
+	}
+	rules := compile(t, rule("shadow", "match", over, "entity", "e", "enforce", "0%"), rule("r", "entity", `${request.query_params.x + "!"}`))
+	if got, want := summary(rules.Evaluate(query(mostKeys+1))), "charge by r: a! r each=1"; got != want {
+		t.Errorf("after a shadow: got %s, want %s", got, want)
 	}
 }
 

@@ -18,7 +18,10 @@ type keyed interface {
 }
 
 // mapVal is a CEL map that reads the request where it lies.
-type mapVal struct{ keyed }
+type mapVal struct {
+	keyed
+	ev *evaluation
+}
 
 var _ traits.Mapper = (*mapVal)(nil)
 
@@ -55,7 +58,18 @@ func (m *mapVal) Size() ref.Val { return types.Int(len(m.names())) }
 
 // Iterator goes over the keys.
 func (m *mapVal) Iterator() traits.Iterator {
-	return types.NewStringList(types.DefaultTypeAdapter, m.names()).Iterator()
+	return types.NewStringList(types.DefaultTypeAdapter, m.walked()).Iterator()
+}
+
+// walked are the keys that an expression may go over. Where there are more, the
+// evaluation is over: see celProgram.value.
+func (m *mapVal) walked() []string {
+	names := m.names()
+	if len(names) > mostKeys {
+		m.ev.tooMany = true
+		return nil
+	}
+	return names
 }
 
 // Equal compares with another map, by key and value.
@@ -75,7 +89,7 @@ func (m *mapVal) Value() any { return m }
 
 func (m *mapVal) copied() traits.Mapper {
 	all := map[ref.Val]ref.Val{}
-	for _, name := range m.names() {
+	for _, name := range m.walked() {
 		if v := m.at(name); v != nil {
 			all[types.String(name)] = v
 		}
@@ -100,9 +114,12 @@ func (t texts) at(key string) ref.Val {
 func (t texts) names() []string { return t.kind.keys(t.ev) }
 
 // object is a map of values of any kind, from metadata.
-type object struct{ Values }
+type object struct {
+	Values
+	ev *evaluation
+}
 
-func objectOf(v Values) *mapVal { return &mapVal{object{v}} }
+func objectOf(ev *evaluation, v Values) *mapVal { return &mapVal{object{v, ev}, ev} }
 
 func (o object) at(key string) ref.Val {
 	if o.Values == nil {
@@ -112,7 +129,7 @@ func (o object) at(key string) ref.Val {
 	if !ok || v == "" {
 		return nil
 	}
-	return valueOf(v)
+	return valueOf(o.ev, v)
 }
 
 func (o object) names() []string {
@@ -128,7 +145,7 @@ func (o object) names() []string {
 }
 
 // valueOf is a value of metadata as CEL has it.
-func valueOf(v any) ref.Val {
+func valueOf(ev *evaluation, v any) ref.Val {
 	switch v := v.(type) {
 	case nil:
 		return types.NullValue
@@ -139,27 +156,29 @@ func valueOf(v any) ref.Val {
 	case string:
 		return types.String(capped(v))
 	case Values:
-		return objectOf(v)
+		return objectOf(ev, v)
 	case List:
-		all := make([]ref.Val, v.Len())
-		for i := range all {
-			all[i] = valueOf(v.At(i))
-		}
-		return types.NewRefValList(types.DefaultTypeAdapter, all)
+		return listOf(ev, v.Len(), func(i int) ref.Val { return valueOf(ev, v.At(i)) })
 	}
 	return types.NewErr("metadata holds a %T", v)
 }
 
-// entryVal is an element of entries.
-type entryVal struct{ *Entry }
-
-func entriesVal(entries []Entry) ref.Val {
-	all := make([]ref.Val, len(entries))
-	for i := range entries {
-		all[i] = entryVal{&entries[i]}
+// listOf is a list of n values; one that is too long to go over ends the
+// evaluation.
+func listOf(ev *evaluation, n int, at func(i int) ref.Val) ref.Val {
+	if n > mostValues {
+		ev.tooMany = true
+		n = 0
+	}
+	all := make([]ref.Val, n)
+	for i := range all {
+		all[i] = at(i)
 	}
 	return types.NewRefValList(types.DefaultTypeAdapter, all)
 }
+
+// entryVal is an element of entries.
+type entryVal struct{ *Entry }
 
 // Equal compares key and value.
 func (e entryVal) Equal(other ref.Val) ref.Val {
