@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +18,7 @@ import (
 type explainFlags struct {
 	config, server string
 	exitCode       bool
+	form           *output
 
 	domain      string
 	descriptors []string
@@ -65,34 +68,37 @@ before it.`,
 	fs.StringVar(&f.principal, "source-principal", "", "the peer's `principal`, from its certificate")
 	fs.StringVar(&f.metadata, "metadata", "", "dynamic metadata by filter, a `JSON` object")
 	fs.StringVar(&f.routeMetadata, "route-metadata", "", "the route's metadata, a `JSON` object")
-	form := addOutput(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		q, err := f.question(fs.Changed("hits"))
-		if err != nil {
-			return err
-		}
-		e, err := f.explain(c, q)
-		if err != nil {
-			return err
-		}
-		if *form == asJSON {
-			err = printJSON(c.OutOrStdout(), e)
-		} else {
-			err = printExplanation(c.OutOrStdout(), q, e)
-		}
-		if err == nil && f.exitCode && e.Verdict != "allow" {
-			return &failure{status: exitDenied}
-		}
-		return err
-	}
+	f.form = addOutput(c)
+	c.RunE = f.run
 	return c
 }
 
+// run explains, and prints it.
+func (f *explainFlags) run(c *cobra.Command, _ []string) error {
+	q, err := f.question(c.Flags().Changed("hits"))
+	if err != nil {
+		return err
+	}
+	e, err := f.explain(c.Context(), c.ErrOrStderr(), q)
+	if err != nil {
+		return err
+	}
+	if *f.form == asJSON {
+		err = printJSON(c.OutOrStdout(), e)
+	} else {
+		err = printExplanation(c.OutOrStdout(), q, e)
+	}
+	if err == nil && f.exitCode && e.Verdict != "allow" {
+		return &failure{status: exitDenied}
+	}
+	return err
+}
+
 // explain asks a running service, or explains by the file.
-func (f *explainFlags) explain(c *cobra.Command, q *admin.Question) (*admin.Explanation, error) {
+func (f *explainFlags) explain(ctx context.Context, stderr io.Writer, q *admin.Question) (*admin.Explanation, error) {
 	switch {
 	case f.server != "":
-		e, err := admin.NewClient(f.server).Explain(c.Context(), q)
+		e, err := admin.NewClient(f.server).Explain(ctx, q)
 		if err != nil {
 			return nil, &failure{text: err.Error(), hint: "--server is the address of listen.admin of a running service", status: exitFailed}
 		}
@@ -104,10 +110,10 @@ func (f *explainFlags) explain(c *cobra.Command, q *admin.Question) (*admin.Expl
 	}
 	loaded, report := config.Load(f.config, config.Options{})
 	if report.Err() != nil {
-		printf(c.ErrOrStderr(), "%s", report)
+		printf(stderr, "%s", report)
 		return nil, invalid(f.config, report)
 	}
-	return server.Explain(c.Context(), loaded, q)
+	return server.Explain(ctx, loaded, q)
 }
 
 // question is the request that the flags make.

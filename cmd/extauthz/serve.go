@@ -53,7 +53,7 @@ func serve(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	server.LogProblems(log, report)
+	server.LogProblems(c.Context(), log, report)
 	server.TuneGC()
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

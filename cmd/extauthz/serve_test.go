@@ -23,7 +23,7 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // the listener's own
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // locked is what a command prints, read while it runs.

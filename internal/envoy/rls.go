@@ -3,6 +3,7 @@ package envoy
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -121,7 +122,7 @@ func currentLimit(l *ratelimit.Limit) *rlsv3.RateLimitResponse_RateLimit {
 		}
 		limit := &rlsv3.RateLimitResponse_RateLimit{Name: l.Name, RequestsPerUnit: saturate(l.Rate), Unit: u.unit}
 		if n > 1 {
-			limit.UnitMultiplier = wrapperspb.UInt32(uint32(n)) //nolint:gosec // compared above
+			limit.UnitMultiplier = wrapperspb.UInt32(uint32(n))
 		}
 		return limit
 	}
@@ -129,7 +130,7 @@ func currentLimit(l *ratelimit.Limit) *rlsv3.RateLimitResponse_RateLimit {
 }
 
 func saturate(n int64) uint32 {
-	return uint32(min(max(n, 0), math.MaxUint32)) //nolint:gosec // in range by then
+	return uint32(min(max(n, 0), math.MaxUint32))
 }
 
 // deny adds what a denial says beside its code. It has a body only where the
@@ -159,17 +160,16 @@ func denialOf(a *decision.Answer, reqs []*descriptors.Request) *descriptors.Deni
 	if a.Verdict != decision.Deny || a.Rule == nil || a.Reason == decision.ReasonUnavailable {
 		return nil
 	}
-	for i := range a.Parts {
-		if a.Parts[i].Verdict == decision.Deny && a.Parts[i].Outcome.Rule == a.Rule {
-			return a.Rule.Denial(reqs[i], a.Entity)
+	for i, req := range reqs {
+		if p := &a.Parts[i]; p.Verdict == decision.Deny && p.Outcome.Rule == a.Rule {
+			return a.Rule.Denial(req, a.Entity)
 		}
 	}
 	// The rule that was refused is a `continue` rule before the one that took it.
-	for i := range a.Parts {
-		for j := range a.Parts[i].Outcome.Charges {
-			if a.Parts[i].Outcome.Charges[j].Rule == a.Rule {
-				return a.Rule.Denial(reqs[i], a.Entity)
-			}
+	for i, req := range reqs {
+		charges := a.Parts[i].Outcome.Charges
+		if slices.ContainsFunc(charges, func(c descriptors.RuleCharge) bool { return c.Rule == a.Rule }) {
+			return a.Rule.Denial(req, a.Entity)
 		}
 	}
 	return nil

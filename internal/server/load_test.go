@@ -34,7 +34,7 @@ func ratelimitLoad(t *testing.T, conn *grpc.ClientConn) (stop func() int64) {
 		group.Go(func() {
 			for ctx.Err() == nil {
 				response := new(emptypb.Empty)
-				if err := conn.Invoke(t.Context(), "/"+envoy.RateLimitService+"/ShouldRateLimit", request, response); err != nil {
+				if err := conn.Invoke(context.WithoutCancel(ctx), "/"+envoy.RateLimitService+"/ShouldRateLimit", request, response); err != nil {
 					t.Errorf("a call failed: %v", err)
 					return
 				}

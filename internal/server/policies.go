@@ -61,14 +61,14 @@ func (p *policies) about() admin.ConfigInfo {
 
 // reload loads the configuration anew. One that is refused leaves the one in
 // force as it is.
-func (p *policies) reload() {
+func (p *policies) reload(ctx context.Context) {
 	if p.load == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, report := p.load()
-	LogProblems(p.log, report)
+	LogProblems(ctx, p.log, report)
 	if err := report.Err(); err != nil {
 		p.info.Refused = err.Error()
 		p.metrics.ReloadFailed()
@@ -90,16 +90,16 @@ func (p *policies) reload() {
 const mostLogged = 20
 
 // LogProblems logs what is wrong or doubtful in a configuration, each in a line.
-func LogProblems(log *slog.Logger, report *config.Report) {
+func LogProblems(ctx context.Context, log *slog.Logger, report *config.Report) {
 	for i := range report.Problems {
 		level := slog.LevelError
 		if report.Problems[i].Warning {
 			level = slog.LevelWarn
 		}
 		if i == mostLogged {
-			log.Log(context.Background(), level, "more problems in the configuration", "count", report.Errors()+report.Warnings()-i)
+			log.Log(ctx, level, "more problems in the configuration", "count", report.Errors()+report.Warnings()-i)
 			return
 		}
-		log.Log(context.Background(), level, "configuration: "+report.Problems[i].String())
+		log.Log(ctx, level, "configuration: "+report.Problems[i].String())
 	}
 }

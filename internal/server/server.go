@@ -218,7 +218,7 @@ func (s *server) run(ctx context.Context) error {
 
 	<-running.Done()
 	stopBackground()
-	stopped := s.stop(ctx.Err() == nil)
+	stopped := s.stop(ctx)
 	return errors.Join(group.Wait(), stopped)
 }
 
@@ -227,7 +227,7 @@ func (s *server) reloads(ctx context.Context) {
 	var group errgroup.Group
 	if w := s.watcher; w != nil {
 		group.Go(func() error {
-			w.run(ctx, s.policies.reload)
+			w.run(ctx, func() { s.policies.reload(ctx) })
 			return w.close()
 		})
 	}
@@ -238,7 +238,7 @@ func (s *server) reloads(ctx context.Context) {
 				return nil
 			case <-s.options.Hangup:
 				s.options.Log.Info("asked to load the configuration again")
-				s.policies.reload()
+				s.policies.reload(ctx)
 			}
 		}
 	})
@@ -257,15 +257,17 @@ const (
 	lookEvery = 20 * time.Millisecond
 )
 
-// stop ends the service in order, or, when a port has failed, at once.
-func (s *server) stop(failed bool) error {
+// stop ends the service in order, or at once when it is for a port that has
+// failed and not for ctx.
+func (s *server) stop(ctx context.Context) error {
+	failed := ctx.Err() == nil
 	s.ready.serving.Store(false)
 	s.health.Shutdown()
 	if !failed {
 		s.options.Log.Info("stopping", "connections", s.grpcListener.open.Load())
 		s.awaitLeave()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), finishWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
 	defer cancel()
 	finished := make(chan struct{})
 	go func() {

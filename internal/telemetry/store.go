@@ -44,7 +44,7 @@ type operation struct {
 // as answering: for a store in the process the time taken is smaller than what
 // it takes to look at the clock. 0 times all.
 func (m *Metrics) Store(s ratelimit.Store, sample int) *Store {
-	c := &Store{store: s, sample: uint64(max(1, sample))} //nolint:gosec // never below 1
+	c := &Store{store: s, sample: uint64(max(1, sample))}
 	m.operation(&c.apply, "apply", outcomeUnknown)
 	m.operation(&c.get, "get", outcomeError)
 	return c
