@@ -57,7 +57,7 @@ func isPrivate(v string) bool {
 	if complaint, _ := checkAddress(v); complaint != "" {
 		return true // that is enough
 	}
-	host, _, _ := net.SplitHostPort(v) //nolint:errcheck // just checked
+	host, _, _ := net.SplitHostPort(v)
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }

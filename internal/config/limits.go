@@ -12,27 +12,33 @@ import (
 
 // limitsField reads the section of limits.
 func (r *reader) limitsField(into *hierarchy.Document) field {
-	return field{"limits", func(key, value *yamltree.Node) {
-		r.fields(key, value, "limits", []field{
-			{"system", func(key, value *yamltree.Node) {
-				r.fields(key, value, "system", r.level(&into.System, true))
-			}},
-			r.levels("resources", "a resource", &into.Resources, true),
-			{"tiers", func(key, value *yamltree.Node) {
-				into.Tiers = make(map[string]hierarchy.Tier, len(value.Entries))
-				r.named(key, value, func(name, value *yamltree.Node) {
-					var t hierarchy.Tier
-					r.fields(name, value, "a tier", append(r.level(&t.Level, false), r.levels("resources", "a resource of a tier", &t.Resources, false)))
-					into.Tiers[name.Value] = t
-				})
-			}},
-			{"entities", func(key, value *yamltree.Node) {
-				into.Entities = make(map[string]hierarchy.Entity, len(value.Entries))
-				r.named(key, value, func(name, value *yamltree.Node) { into.Entities[name.Value] = r.entity(name, value) })
-			}},
-			r.later("manager", "limits.manager"),
-		})
-	}}
+	return field{"limits", func(key, value *yamltree.Node) { r.fields(key, value, "limits", r.documentFields(into)) }}
+}
+
+func (r *reader) documentFields(into *hierarchy.Document) []field {
+	return []field{
+		{"system", func(key, value *yamltree.Node) {
+			r.fields(key, value, "system", r.level(&into.System, true))
+		}},
+		r.levels("resources", "a resource", &into.Resources, true),
+		{"tiers", func(key, value *yamltree.Node) {
+			into.Tiers = make(map[string]hierarchy.Tier, len(value.Entries))
+			r.named(key, value, func(name, value *yamltree.Node) {
+				var t hierarchy.Tier
+				r.fields(name, value, "a tier", append(r.level(&t.Level, false), r.levels("resources", "a resource of a tier", &t.Resources, false)))
+				into.Tiers[name.Value] = t
+			})
+		}},
+		{"entities", func(key, value *yamltree.Node) {
+			into.Entities = make(map[string]hierarchy.Entity, len(value.Entries))
+			r.named(key, value, func(name, value *yamltree.Node) {
+				var e hierarchy.Entity
+				r.fields(name, value, "an entity", r.entityFields(&e))
+				into.Entities[name.Value] = e
+			})
+		}},
+		r.later("manager", "limits.manager"),
+	}
 }
 
 // levels reads names of resources and a level for each.
@@ -90,12 +96,11 @@ func (r *reader) level(into *hierarchy.Level, fallbacks bool) []field {
 	return fields
 }
 
-func (r *reader) entity(name, value *yamltree.Node) hierarchy.Entity {
-	var e hierarchy.Entity
+func (r *reader) entityFields(e *hierarchy.Entity) []field {
 	text := func(into *string) func(key, value *yamltree.Node) {
 		return func(key, value *yamltree.Node) { *into, _ = r.filled(key, value) }
 	}
-	r.fields(name, value, "an entity", append(
+	return append(
 		r.level(&e.Level, false),
 		r.levels("resources", "a resource of an entity", &e.Resources, false),
 		field{"tier", text(&e.Tier)},
@@ -109,8 +114,7 @@ func (r *reader) entity(name, value *yamltree.Node) hierarchy.Entity {
 				}
 			})
 		}},
-	))
-	return e
+	)
 }
 
 // limit reads a limit in its text form, or as rate and burst.

@@ -43,7 +43,7 @@ func Load(path string, opts Options) (*Config, *Report) {
 
 // read reads a file that isn't too large.
 func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // the path is whoever starts the process's to choose
 	if err != nil {
 		return nil, reason(err)
 	}
@@ -94,9 +94,10 @@ func (r *reader) config(opts Options) *Config {
 	p := process{}
 	written := rules{faulty: map[descriptors.Position]bool{}}
 	var c Config
-	if root.Kind == yamltree.KindScalar || root.Kind == yamltree.KindSequence {
+	switch root.Kind {
+	case yamltree.KindScalar, yamltree.KindSequence:
 		r.fault(root, "the file must be a mapping: keys and their values", "")
-	} else if root.Kind == yamltree.KindMapping {
+	case yamltree.KindMapping:
 		r.fields(nil, root, "the file", append(p.sections(r), r.rulesField(&written), r.limitsField(&c.Limits)))
 	}
 	l, err := r.layer(p, opts.Flags)

@@ -54,7 +54,15 @@ func (r *reader) broken(n *yamltree.Node) bool {
 
 func (r *reader) rule(item *yamltree.Node) descriptors.RuleSource {
 	var s descriptors.RuleSource
-	r.fields(nil, item, "a rule", []field{
+	r.fields(nil, item, "a rule", r.ruleFields(&s))
+	for _, text := range []*descriptors.Text{&s.Namespace, &s.Entity, &s.Resource, &s.Tier} {
+		r.endsInLine(text)
+	}
+	return s
+}
+
+func (r *reader) ruleFields(s *descriptors.RuleSource) []field {
+	return []field{
 		r.into("name", &s.Name),
 		r.into("match", &s.Match),
 		r.into("action", &s.Action),
@@ -66,7 +74,7 @@ func (r *reader) rule(item *yamltree.Node) descriptors.RuleSource {
 		r.into("entity", &s.Entity),
 		r.into("resource", &s.Resource),
 		r.into("tier", &s.Tier),
-		{"consume", func(key, value *yamltree.Node) { r.consume(&s, key, value) }},
+		{"consume", func(key, value *yamltree.Node) { r.consume(s, key, value) }},
 		{"default_limits", func(key, value *yamltree.Node) {
 			r.some(key, value)
 			r.named(key, value, func(name, limit *yamltree.Node) { s.DefaultLimits = append(s.DefaultLimits, r.limitText(name, limit)) })
@@ -75,11 +83,7 @@ func (r *reader) rule(item *yamltree.Node) descriptors.RuleSource {
 		{"on_deny", func(key, value *yamltree.Node) { s.OnDeny = r.answer(key, value, true) }},
 		r.later("independent", "independent"),
 		r.later("refunds", "refunds"),
-	})
-	for _, text := range []*descriptors.Text{&s.Namespace, &s.Entity, &s.Resource, &s.Tier} {
-		r.endsInLine(text)
 	}
-	return s
 }
 
 // endsInLine warns of a text whose last line end becomes part of the value: an

@@ -8,11 +8,11 @@
 // Parsing goes on after a fault, so that all are found at once, and it takes
 // time in proportion to the text, at a bounded depth.
 //
-// It is not built on a YAML library's tree because those report one fault at a
-// time, don't say where a byte of a folded or quoted text stands in the file,
-// and, in goccy/go-yaml's parser, need time and stack that grow with the square
-// and the number of a mapping's keys. The tests hold that whatever this package
-// accepts, that library reads in the same way.
+// It is not built on a YAML library's tree: those report one fault at a time and
+// don't say where a byte of a folded or quoted text stands in the file, and the
+// time of goccy/go-yaml's parser, which knows most, grows with the square of a
+// mapping's keys (13 s for 40,000). A fuzz test holds that what both this
+// package and yaml/v3 read, they read in the same way.
 //
 // It imports the standard library alone. Start reading at [Parse].
 package yamltree

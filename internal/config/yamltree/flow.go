@@ -172,20 +172,20 @@ func (b *brackets) value() *Node {
 // scalar reads a quoted text, or one line of plain text.
 func (b *brackets) scalar() *Node {
 	at := b.pos
-	switch c := b.src[at]; {
-	case c == '"' || c == '\'':
+	switch c := b.src[at]; c {
+	case '"', '\'':
 		n := b.quoted(b.indent)
 		if n.Kind == KindBad {
 			return nil
 		}
 		return n
-	case c == '{' || c == '[':
+	case '{', '[':
 		b.fault(at, 1, "a collection can't be a key", "")
 		return nil
-	case c == ',':
+	case ',':
 		b.fault(at, 1, "a comma without anything before it", "")
 		return nil
-	case c == '|' || c == '>' || c == '?':
+	case '|', '>', '?':
 		b.fault(at, 1, "a text in brackets can't begin with "+string(c), "put quotes around it")
 		return nil
 	}

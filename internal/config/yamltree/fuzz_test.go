@@ -15,6 +15,25 @@ import (
 // FuzzParse holds, of any text: parsing ends, every place is in the text, and
 // what both this package and yaml/v3 read, they read in the same way.
 func FuzzParse(f *testing.F) {
+	seed(f)
+	f.Add("a: >-\n  b\n\n   c\n  d\ne: \"f\\\n  g\"\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		file := yamltree.Parse([]byte(text))
+		for _, x := range file.Faults {
+			line, column := file.Position(x.At)
+			if x.At < 0 || x.Width < 1 || x.Message == "" || line < 1 || line > file.Lines() || column < 1 {
+				t.Errorf("%d:%d: %+v", line, column, x)
+			}
+		}
+		places(t, file, file.Root)
+		if file.Found == 0 && file.Root.Kind > yamltree.KindScalar && len(text) < 1<<12 {
+			same(t, text, file.Root)
+		}
+	})
+}
+
+func seed(f *testing.F) {
+	f.Helper()
 	files, err := filepath.Glob("../testdata/*/*")
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no seeds: %v", err)
@@ -24,26 +43,10 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, part := range strings.Split(string(text), "\n-- ") {
+		for part := range strings.SplitSeq(string(text), "\n-- ") {
 			f.Add(part)
 		}
 	}
-	f.Add("a: >-\n  b\n\n   c\n  d\ne: \"f\\\n  g\"\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		file := yamltree.Parse([]byte(text))
-		for _, x := range file.Faults {
-			if x.At < 0 || x.Width < 1 || x.Message == "" {
-				t.Errorf("a fault at %d, %d wide: %q", x.At, x.Width, x.Message)
-			}
-			if line, column := file.Position(x.At); line < 1 || line > file.Lines() || column < 1 {
-				t.Errorf("a fault at %d:%d", line, column)
-			}
-		}
-		places(t, file, file.Root)
-		if file.Found == 0 && file.Root.Kind > yamltree.KindScalar && len(text) < 1<<12 {
-			same(t, text, file.Root)
-		}
-	})
 }
 
 // places looks whether each byte of each scalar has a place.

@@ -83,27 +83,23 @@ func (p *parser) detect(indent int) int {
 // beginning of the line behind the last.
 func (b *block) read(p *parser) {
 	first, spaced, blank := true, false, 0 // spaced: the line before begins with a space
-	ended := true                          // the line before has an end
+	ended := false                         // the last line with content has an end
 	for p.pos < len(p.src) {
-		i := p.pos
-		for i < len(p.src) && i-p.pos < b.indent && p.src[i] == ' ' {
-			i++
-		}
+		i := p.pos + b.margin(p.src[p.pos:])
 		end := lineEnd(p.src, i)
 		if i < end && i-p.pos < b.indent {
 			break
 		}
 		p.pos = min(end+1, len(p.src))
-		if i == end {
-			if end < len(p.src) {
-				blank++
-			}
+		switch {
+		case i == end && end < len(p.src):
+			blank++
 			continue
-		}
-		switch more := isBlank(p.src[i]); {
+		case i == end:
+			continue // the text's last line, without an end: it isn't one
 		case first:
 			b.newlines(blank)
-		case b.folded && !spaced && !more:
+		case b.folded && !spaced && !isBlank(p.src[i]):
 			b.fold(blank)
 		default:
 			b.newlines(blank + 1)
@@ -111,10 +107,19 @@ func (b *block) read(p *parser) {
 		b.add(p.src[i:end], i)
 		first, spaced, blank, ended = false, isBlank(p.src[i]), 0, end < len(p.src)
 	}
-	if !first && !b.strip && ended {
+	if ended && !b.strip {
 		b.newlines(1)
 	}
 	if b.keep {
 		b.newlines(blank)
 	}
+}
+
+// margin is how many of the spaces that a line begins with are its indentation.
+func (b *block) margin(line string) int {
+	n := 0
+	for n < len(line) && n < b.indent && line[n] == ' ' {
+		n++
+	}
+	return n
 }

@@ -13,6 +13,7 @@ func (p *parser) forbidden(end int) bool {
 	if i := strings.IndexAny(rest, " \t"); i >= 0 {
 		word = rest[:i]
 	}
+	lonely := p.blankAt(at + 1)
 	switch c := rest[0]; {
 	case c == '!':
 		p.fault(at, len(word), `"!" begins a tag of YAML, and tags are not used here`, "put quotes around the text: "+singleQuoted(rest))
@@ -20,13 +21,11 @@ func (p *parser) forbidden(end int) bool {
 		p.fault(at, len(word), "anchors are not used here", "write the value out, or put quotes around the text")
 	case c == '*':
 		p.fault(at, len(word), "aliases are not used here", "write the value out, or put quotes around the text")
-	case c == '%' || c == '@' || c == '`':
+	case strings.IndexByte("%@`,]}#", c) >= 0:
 		p.fault(at, 1, "a text can't begin with "+rest[:1], "put quotes around it")
-	case c == ',' || c == ']' || c == '}' || c == '#':
-		p.fault(at, 1, "a text can't begin with "+rest[:1], "put quotes around it")
-	case c == '?' && p.blankAt(at+1):
+	case c == '?' && lonely:
 		p.fault(at, 1, "complex keys are not used here", "write `key: value`")
-	case c == '-' && p.blankAt(at+1), c == ':' && p.blankAt(at+1):
+	case (c == '-' || c == ':') && lonely:
 		p.fault(at, 1, "a value is missing before "+rest[:1], "")
 	default:
 		return false

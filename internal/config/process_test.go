@@ -1,0 +1,240 @@
+package config_test
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/extauthz/extauthz/internal/config"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+func flags(t *testing.T, args ...string) config.Options {
+	t.Helper()
+	fs := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	config.Flags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return config.Options{Flags: fs}
+}
+
+func TestDefaults(t *testing.T) {
+	for _, text := range []string{"", "# nothing\n", "---\n", `{}`} {
+		c, report := config.Parse("x.yaml", []byte(text), flags(t))
+		if c == nil || len(report.Problems) > 0 {
+			t.Fatalf("%q:\n%s", text, report)
+		}
+		want := config.Config{
+			Path: "x.yaml", Sum: c.Sum, Rules: c.Rules,
+			Listen:        config.Listen{GRPC: ":8081", Metrics: ":9090", Admin: "127.0.0.1:6070"},
+			Store:         config.Store{Type: "embedded"},
+			Log:           config.Log{Level: slog.LevelInfo, Format: "text"},
+			Namespace:     "default",
+			OnUnavailable: ratelimit.FallbackError,
+			Slack:         50 * time.Millisecond,
+		}
+		if diff := cmp.Diff(want, *c, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Rules" }, cmp.Ignore())); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+		if c.Rules == nil || len(c.Rules.All()) != 1 {
+			t.Error("without rules there is no zero-configuration mapping")
+		}
+	}
+}
+
+// process is what the scalars of a Config can be compared by.
+func process(c *config.Config) string {
+	return fmt.Sprintf("%s %s %s | %s | %s %s | %s %s %s %t %s", c.Listen.GRPC, c.Listen.Metrics, c.Listen.Admin,
+		c.Store.Type, c.Log.Level, c.Log.Format, c.Namespace, c.DecisionTimeout, c.OnUnavailable, c.DenyNoMatch, c.Slack)
+}
+
+// TestPrecedence holds that flags win over the environment, and it over the
+// file.
+func TestPrecedence(t *testing.T) {
+	const file = `
+listen: {grpc: "file:1", metrics: "file:2", admin: ""}
+charge: {slack: 0s}
+namespace: file
+decision_timeout: 15ms
+on_unavailable: deny
+no_match: deny
+`
+	const inFile = "file:1 file:2  | embedded | INFO text | file 15ms deny true -1ns"
+	for name, c := range map[string]struct {
+		env  map[string]string
+		args []string
+		want string
+	}{
+		"file": {want: inFile},
+		"environment": {
+			env: map[string]string{
+				"EXTAUTHZ_LISTEN_GRPC": "unix:/run/env.sock", "EXTAUTHZ_LISTEN_METRICS": "[::1]:9", "EXTAUTHZ_LISTEN_ADMIN": "localhost:0",
+				"EXTAUTHZ_STORE_TYPE": "embedded", "EXTAUTHZ_LOG_LEVEL": "debug", "EXTAUTHZ_LOG_FORMAT": "json", "EXTAUTHZ_NAMESPACE": "env",
+				"EXTAUTHZ_DECISION_TIMEOUT": "auto", "EXTAUTHZ_ON_UNAVAILABLE": "allow", "EXTAUTHZ_NO_MATCH": "allow", "EXTAUTHZ_CHARGE_SLACK": "1s",
+				"EXTAUTHZ_CLIENT_IP": "xff:2",
+			},
+			want: "unix:/run/env.sock [::1]:9 localhost:0 | embedded | DEBUG json | env 0s allow false 1s",
+		},
+		"flags": {
+			env: map[string]string{"EXTAUTHZ_LISTEN_GRPC": "env:1", "EXTAUTHZ_NAMESPACE": "env", "EXTAUTHZ_LOG_LEVEL": "debug", "EXTAUTHZ_LISTEN_ADMIN": "127.0.0.2:1"},
+			args: []string{
+				"--grpc", "flag:1", "--metrics", "", "--store-type=embedded", "--log-level", "warn", "--log-format", "json", "-n", "flag",
+				"--config", "x.yaml",
+			},
+			want: "flag:1  127.0.0.2:1 | embedded | WARN json | flag 15ms deny true -1ns",
+		},
+		"an empty variable is none": {env: map[string]string{"EXTAUTHZ_LISTEN_GRPC": "", "EXTAUTHZ_STACK": ""}, want: inFile},
+		"variables of Kubernetes": {
+			env:  map[string]string{"EXTAUTHZ_PORT": "tcp://10.0.0.1:8081", "EXTAUTHZ_SERVICE_HOST": "10.0.0.1", "EXTAUTHZ_PORT_8081_TCP": "x", "EXTAUTHZ_BIN": "x"},
+			want: inFile,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range c.env {
+				t.Setenv(k, v)
+			}
+			got, report := config.Parse("x.yaml", []byte(file), flags(t, c.args...))
+			if got == nil || len(report.Problems) > 0 {
+				t.Fatal(report)
+			}
+			if diff := cmp.Diff(c.want, process(got)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestOutsideTheFile holds that a fault is told where it was said.
+func TestOutsideTheFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  map[string]string
+		args []string
+		want []string
+	}{
+		"values": {
+			env:  map[string]string{"EXTAUTHZ_LISTEN_GRPC": "8081", "EXTAUTHZ_LOG_LEVEL": "trace", "EXTAUTHZ_CLIENT_IP": "xff", "EXTAUTHZ_NAMESPACE": "env"},
+			args: []string{"--namespace", "a b", "--admin", "0.0.0.0:1", "--log-format", "jsn"},
+			want: []string{
+				`EXTAUTHZ_LISTEN_GRPC: the address "8081" has no host (did you mean ":8081"?)`,
+				`--namespace: the namespace "a b" may hold letters, digits and . _ - : @ only, and begins with a letter or a digit`,
+				`EXTAUTHZ_LOG_LEVEL: "trace" is not one of debug, info, warn, error`,
+				`--log-format: "jsn" is not one of text, json (did you mean "json"?)`,
+				`--admin: warning: the admin address is not a loopback one (whoever reaches it can see the configuration and change the log level)`,
+				`EXTAUTHZ_CLIENT_IP: client_ip is not peer, x-envoy-external-address or xff:N`,
+			},
+		},
+		"later": {
+			env: map[string]string{"EXTAUTHZ_STACK": "s", "EXTAUTHZ_STORE_REGION": "r", "EXTAUTHZ_ENDPOINT_URL": "u", "EXTAUTHZ_LISTEN_HTTP": ":1", "EXTAUTHZ_TLS_CERT": "c"},
+			args: []string{
+				"--stack", "s", "--region", "r", "--endpoint-url", "u", "--http", ":1", "--ratelimit-config", "d", "--store-type", "dynamodb",
+			},
+			want: []string{
+				"--stack: the flag is not supported yet", "EXTAUTHZ_STACK: the variable is not supported yet",
+				"--region: the flag is not supported yet",
+				"--endpoint-url: the flag is not supported yet", "EXTAUTHZ_ENDPOINT_URL: the variable is not supported yet",
+				"--http: the flag is not supported yet", "EXTAUTHZ_LISTEN_HTTP: the variable is not supported yet",
+				"--ratelimit-config: the flag is not supported yet",
+				"EXTAUTHZ_STORE_REGION: the variable is not supported yet",
+				"EXTAUTHZ_TLS_CERT: the variable is not supported yet",
+				"--store-type: dynamodb is not supported yet",
+			},
+		},
+		"misspelt": {
+			env: map[string]string{"EXTAUTHZ_NAMESPCE": "x", "EXTAUTHZ_GRPC": ":1", "EXTAUTHZ_TEST_LONG": "1"},
+			want: []string{
+				"EXTAUTHZ_GRPC: warning: nothing reads this variable (did you mean EXTAUTHZ_LISTEN_GRPC?)",
+				"EXTAUTHZ_NAMESPCE: warning: nothing reads this variable (did you mean EXTAUTHZ_NAMESPACE?)",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range c.env {
+				t.Setenv(k, v)
+			}
+			_, report := config.Parse("x.yaml", []byte("rules: []"), flags(t, c.args...))
+			if diff := cmp.Diff(c.want, report.Lines()); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestLaterOff holds that what nothing heeds yet may be there when it is off.
+func TestLaterOff(t *testing.T) {
+	const text = `
+listen: {http: "", trusted_proxies: []}
+tls: {cert: "", key: "", client_ca: ""}
+store: {type: embedded, path: "", create: false, endpoint_url: ""}
+charge: {rejections: {}}
+response_headers: []
+rules:
+  - {name: a, entity: b, independent: false, refunds: false}
+limits: {manager: ""}
+`
+	if c, report := config.Parse("x.yaml", []byte(text), config.Options{}); c == nil || len(report.Problems) > 0 {
+		t.Error(report)
+	}
+}
+
+func TestRestartNeeded(t *testing.T) {
+	load := func(text string) *config.Config {
+		c, report := config.Parse("x.yaml", []byte(text), config.Options{})
+		if c == nil {
+			t.Fatal(report)
+		}
+		return c
+	}
+	old := load("")
+	for text, want := range map[string][]string{
+		"no_match: deny\nnamespace: x\ndecision_timeout: 1s": nil,
+		`listen: {metrics: ""}`:                              {"listen"},
+		"charge: {slack: 1ms}\nlisten: {admin: 'unix:/x'}":   {"listen", "charge.slack"},
+	} {
+		if diff := cmp.Diff(want, config.RestartNeeded(old, load(text))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+	}
+	other := *old
+	other.Store.Type = "other"
+	if diff := cmp.Diff([]string{"store"}, config.RestartNeeded(old, &other)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	large := filepath.Join(dir, "large.yaml")
+	if err := os.WriteFile(large, []byte(strings.Repeat("# nothing\n", config.MaxBytes/10+1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.yaml"): "no such file or directory",
+		dir:                             "is a directory",
+		large:                           "the file is larger than 16 MiB",
+	} {
+		c, report := config.Load(path, config.Options{})
+		if c != nil || report.Err() == nil || report.Err().Error() != path+": "+want {
+			t.Errorf("%s: %v", path, report.Err())
+		}
+	}
+	// Another file has another sum.
+	sums := map[string]bool{}
+	for _, text := range []string{"", "namespace: a", "namespace: b"} {
+		c, report := config.Parse("x.yaml", []byte(text), config.Options{})
+		if c == nil {
+			t.Fatal(report)
+		}
+		sums[c.Sum] = true
+	}
+	if len(sums) != 3 {
+		t.Errorf("sums: %v", sums)
+	}
+}
