@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -27,7 +28,8 @@ type Options struct {
 
 // Load reads a configuration file, with the environment and the flags over it,
 // and checks all of it. The Report is never nil; where it has errors the Config
-// is nil. Without a path there is no file: what it would say is by default.
+// is nil. Without a path there is no file: what it would say is by default. A
+// file without a word in it is an error.
 func Load(path string, opts Options) (*Config, *Report) {
 	if path == "" {
 		return Parse("", nil, opts)
@@ -36,6 +38,13 @@ func Load(path string, opts Options) (*Config, *Report) {
 	if err != nil {
 		report := &Report{}
 		report.add(&Problem{Origin: path, Message: err.Error()})
+		return nil, report
+	}
+	// A file that is written in place is empty for a moment. Taken at its word
+	// it would drop every rule and limit until it is written.
+	if len(bytes.TrimSpace(text)) == 0 {
+		report := &Report{}
+		report.add(&Problem{Origin: path, Message: "the file is empty", Hint: "write {} to say nothing"})
 		return nil, report
 	}
 	return Parse(path, text, opts)

@@ -26,6 +26,24 @@ func flags(t *testing.T, args ...string) config.Options {
 	return config.Options{Flags: fs}
 }
 
+// TestAnEmptyFileIsRefused has what a file looks like while it is written in
+// place: it must not be taken for one that drops every rule.
+func TestAnEmptyFileIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "extauthz.yaml")
+	for text, want := range map[string]bool{"": false, "\n \n": false, "{}": true, "# nothing yet\n": true} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, report := config.Load(path, flags(t))
+		if (c != nil) != want {
+			t.Errorf("%q is loaded: %t, want %t", text, c != nil, want)
+		}
+		if got := strings.Join(report.Lines(), "\n"); !want && got != path+": the file is empty (write {} to say nothing)" {
+			t.Errorf("%q: %s", text, got)
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", `{}`} {
 		c, report := config.Parse("x.yaml", []byte(text), flags(t))
