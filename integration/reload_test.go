@@ -159,6 +159,15 @@ func TestBrokenFileIsRefused(t *testing.T) {
 			t.Errorf("broken file %d: the old rules aren't in force any more", i)
 		}
 	}
+	// What a file that is being overwritten looks like, for longer.
+	had := w.service.samples(t)
+	if err := os.Truncate(w.service.file, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.service.awaitRefusal(t, had)
+	if !decidedBy(1) {
+		t.Errorf("an empty file: the old rules aren't in force any more")
+	}
 	if !strings.Contains(w.service.Output(), "surprise") {
 		t.Errorf("the log doesn't name the unknown key")
 	}
