@@ -60,7 +60,7 @@ func (r *reader) misspelt(environ []string) {
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
 		rest, ours := strings.CutPrefix(name, envPrefix)
-		if !ours || slices.Contains(known, name) || strings.HasPrefix(rest, "PORT") || strings.HasPrefix(rest, "SERVICE_") {
+		if !ours || slices.Contains(known, name) {
 			continue
 		}
 		for _, k := range known {

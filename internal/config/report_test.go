@@ -59,7 +59,7 @@ func TestReportIsBounded(t *testing.T) {
 // TestLargeFile holds that many entities load in reasonable time, with warnings
 // or without.
 func TestLargeFile(t *testing.T) {
-	const n = 50_000
+	const n = 20_000
 	var b strings.Builder
 	b.WriteString("limits:\n  tiers: {t: {limits: {rpm: 1/min}}}\n  entities:\n")
 	for i := range n {

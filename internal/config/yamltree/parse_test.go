@@ -2,6 +2,7 @@ package yamltree_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -170,46 +171,72 @@ func TestOffset(t *testing.T) {
 	}
 }
 
-// TestTimeIsLinear holds that large files, and files that are made to be slow,
-// take time in proportion to their size. The bound is far above what they take,
-// and far below what the square of their size would.
-func TestTimeIsLinear(t *testing.T) {
-	const n = 200_000
-	for name, text := range map[string]string{
-		"keys":            strings.Repeat("a%: {b: c}\n", n),
-		"items":           strings.Repeat("- a: b\n", n),
-		"flow":            "a: {" + strings.Repeat("b%: c, ", n) + "}",
-		"nothing in flow": "a: {" + strings.Repeat("b%: , ", n) + "}",
-		"plain lines":     "a: " + strings.Repeat("b\n  ", n),
-		"literal":         "a: |\n" + strings.Repeat("  b\n", n),
-		"folded":          "a: >\n" + strings.Repeat("  b\n", n),
-		"quoted lines":    "a: \"" + strings.Repeat("b\n  ", n) + "\"",
-		"escapes":         "a: \"" + strings.Repeat(`\n`, n) + "\"",
-		"quotes":          "a: '" + strings.Repeat(`''`, n) + "'",
-		"unclosed":        strings.Repeat("a: \"\n", n),
-		"brackets":        strings.Repeat("[", n),
-		"dashes":          strings.Repeat("- ", n),
-		"open braces":     strings.Repeat("a: {\n", n),
-		"tabs":            strings.Repeat("\ta\n", n),
-		"blank":           "a: b" + strings.Repeat("\n", n) + "c: 'd" + strings.Repeat("\n", n),
-		"deep":            deep(500),
-		"colons":          strings.Repeat(": ", n),
+func TestDepth(t *testing.T) {
+	for name, nested := range map[string]func(n int) string{
+		"keys":   deep,
+		"dashes": func(n int) string { return strings.Repeat("- ", n-1) + "a" },
+		"flow":   func(n int) string { return strings.Repeat("[", n-1) + strings.Repeat("]", n-1) },
 	} {
-		parts := strings.Split(text, "%")
-		var b strings.Builder
-		for i, p := range parts[:len(parts)-1] {
-			fmt.Fprintf(&b, "%s%d", p, i)
-		}
-		b.WriteString(parts[len(parts)-1])
-		start := time.Now()
-		f := yamltree.Parse([]byte(b.String()))
-		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("%s: %d bytes took %s", name, b.Len(), took)
-		}
-		if len(f.Faults) > yamltree.MaxFaults || f.Found < len(f.Faults) {
-			t.Errorf("%s: %d faults are told of %d", name, len(f.Faults), f.Found)
+		for n, want := range map[int]bool{yamltree.MaxDepth: true, yamltree.MaxDepth + 2: false} {
+			if f := yamltree.Parse([]byte(nested(n))); (f.Found == 0) != want {
+				t.Errorf("%d levels of %s: %s", n, name, faults(f))
+			}
 		}
 	}
+}
+
+// TestTimeIsLinear holds that large files, and files that are made to be slow,
+// take time in proportion to their size: eight times the text takes far less
+// than the 64 times as long that a square would.
+func TestTimeIsLinear(t *testing.T) {
+	const n = 5_000
+	for name, nth := range map[string]func(n int) string{
+		"keys":            numbered("", "a%d: {b: c}\n", ""),
+		"items":           numbered("", "- a: b\n", ""),
+		"flow":            numbered("a: {", "b%d: c, ", "}"),
+		"nothing in flow": numbered("a: {", "b%d: , ", "}"),
+		"plain lines":     numbered("a: ", "b\n  ", ""),
+		"literal":         numbered("a: |\n", "  b\n", ""),
+		"folded":          numbered("a: >\n", "  b\n", ""),
+		"quoted lines":    numbered("a: \"", "b\n  ", "\""),
+		"escapes":         numbered("a: \"", `\n`, "\""),
+		"quotes":          numbered("a: '", "''", "'"),
+		"unclosed":        numbered("", "a: \"\n", ""),
+		"brackets":        numbered("", "[", ""),
+		"dashes":          numbered("", "- ", ""),
+		"open braces":     numbered("", "a: {\n", ""),
+		"tabs":            numbered("", "\ta\n", ""),
+		"blank":           numbered("a: b", "\n", "c: 'd"),
+		"colons":          numbered("", ": ", ""),
+	} {
+		small, large := fastest(nth(n)), fastest(nth(8*n))
+		if large > 30*small+100*time.Millisecond {
+			t.Errorf("%s: %d take %s, 8 times as many %s", name, n, small, large)
+		}
+	}
+}
+
+// numbered makes a text of n parts, each with its number where it has a %d.
+func numbered(before, part, after string) func(n int) string {
+	return func(n int) string {
+		var b strings.Builder
+		b.WriteString(before)
+		for i := range n {
+			b.WriteString(strings.ReplaceAll(part, "%d", strconv.Itoa(i)))
+		}
+		return b.String() + after
+	}
+}
+
+// fastest is the shortest of some times that it takes to parse a text.
+func fastest(text string) time.Duration {
+	best := time.Hour
+	for range 3 {
+		start := time.Now()
+		yamltree.Parse([]byte(text))
+		best = min(best, time.Since(start))
+	}
+	return best
 }
 
 func deep(n int) string {
