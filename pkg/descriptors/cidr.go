@@ -21,7 +21,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
-	return p.Masked(), nil
+	return p, nil
 }
 
 // within reports whether a text is an address in one of the prefixes; a text

@@ -70,6 +70,7 @@ func TestOverride(t *testing.T) {
 		{1, typev3.RateLimitUnit_MONTH, nil, "MONTHx1", "1/30day", false},
 		{1, typev3.RateLimitUnit_YEAR, nil, "YEARx1", "1/365day", false},
 		{1, typev3.RateLimitUnit_YEAR, wrapperspb.UInt32(4_000_000_000), "YEARx4000000000", "", true},
+		{1, typev3.RateLimitUnit_YEAR, wrapperspb.UInt32(9_139_726), "YEARx9139726", "", true}, // wraps to 266 days
 		{0, typev3.RateLimitUnit_MINUTE, nil, "MINUTEx1", "", true},
 		{4_000_000_000, typev3.RateLimitUnit_SECOND, nil, "SECONDx1", "", true},
 		{1, typev3.RateLimitUnit_UNKNOWN, nil, "", "", true},

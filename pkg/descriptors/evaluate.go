@@ -3,6 +3,7 @@ package descriptors
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -96,24 +97,13 @@ func (s *search) decide(rule *Rule) (Verdict, bool) {
 	switch {
 	case rule.action == Deny:
 		s.out.Action = Deny
-		s.out.Charges = settled(s.out.Charges)
+		s.out.Charges = slices.DeleteFunc(s.out.Charges, func(c RuleCharge) bool { return !c.Settle })
 	case len(s.out.Charges) > 0:
 		s.out.Action = Charge
 	default:
 		s.out.Action = Allow
 	}
 	return VerdictTook, true
-}
-
-// settled are the charges that are booked whatever is decided.
-func settled(charges []RuleCharge) []RuleCharge {
-	var kept []RuleCharge
-	for _, c := range charges {
-		if c.Settle {
-			kept = append(kept, c)
-		}
-	}
-	return kept
 }
 
 // charge makes the rule's charge.
@@ -221,6 +211,9 @@ func (s *search) invalid(rule *Rule, shadow bool, part string, err error) (Verdi
 		s.detail = cause.Error()
 	}
 	if shadow {
+		if len(s.out.InvalidShadows) < MaxCharges {
+			s.out.InvalidShadows = append(s.out.InvalidShadows, RuleFault{rule, cause})
+		}
 		return VerdictShadow, false
 	}
 	s.out.Action, s.out.Rule, s.out.Err = Invalid, rule, cause

@@ -111,12 +111,21 @@ func urlPath(path string) string {
 type mapKind struct {
 	get  func(ev *evaluation, key string) string
 	keys func(ev *evaluation) []string
+	size func(ev *evaluation) int // nil: how many keys there are
+}
+
+func (k *mapKind) sizeOf(ev *evaluation) int {
+	if k.size != nil {
+		return k.size(ev)
+	}
+	return len(k.keys(ev))
 }
 
 var (
 	descriptorMap = &mapKind{
 		get:  func(ev *evaluation, key string) string { return entryOf(ev.req.Entries, key) },
 		keys: func(ev *evaluation) []string { return entryKeys(ev.req.Entries) },
+		size: func(ev *evaluation) int { return entryCount(ev.req.Entries) },
 	}
 	headersMap        = goMap(func(ev *evaluation) map[string]string { return ev.req.Headers })
 	extensionsMap     = goMap(func(ev *evaluation) map[string]string { return ev.req.ContextExtensions })
@@ -179,4 +188,21 @@ func entryKeys(entries []Entry) []string {
 		}
 	}
 	return keys
+}
+
+// entryCount is how many keys the entries have, which for the few that
+// descriptors are made of takes no memory.
+func entryCount(entries []Entry) int {
+	const few = 16
+	if len(entries) > few {
+		return len(entryKeys(entries))
+	}
+	n := 0
+	for i, e := range entries {
+		again := slices.ContainsFunc(entries[:i], func(before Entry) bool { return before.Key == e.Key })
+		if !again && e.Value != "" {
+			n++
+		}
+	}
+	return n
 }

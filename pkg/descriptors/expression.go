@@ -42,7 +42,7 @@ func (e *expression) program(node ast.Expr) (celProgram, error) {
 	part := ast.NewCheckedAST(ast.NewAST(node, e.ast.SourceInfo()), e.ast.TypeMap(), e.ast.ReferenceMap())
 	p, err := e.env.PlanProgram(part, cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
-		return celProgram{}, fmt.Errorf("plan the expression: %w", err)
+		return celProgram{}, fmt.Errorf("CEL can't run it: %w", err)
 	}
 	return celProgram{p}, nil
 }

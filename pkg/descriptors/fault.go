@@ -2,6 +2,7 @@ package descriptors
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -55,7 +56,7 @@ func (f *faults) warn(at *Fault) { f.warnings = append(f.warnings, at) }
 // nothing when none is near.
 func didYouMean(name string, known []string) string {
 	best, least := "", min(3, 1+len(name)/4)+1
-	for _, k := range known {
+	for _, k := range slices.Sorted(slices.Values(known)) { // the same one each time
 		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least {
 			best, least = k, d
 		}

@@ -11,13 +11,6 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// The operators of optional fields and keys, which package operators has no
-// names of its own for that read well here.
-const (
-	optSelect = operators.OptSelect
-	optIndex  = operators.OptIndex
-)
-
 // inspector walks a checked expression for what CEL allows and rules don't, and
 // notes which variables it uses.
 type inspector struct {
@@ -110,7 +103,7 @@ func (i *inspector) call(n ast.Expr) {
 	call := n.AsCall()
 	args := call.Args()
 	switch call.FunctionName() {
-	case operators.Index, optIndex, optSelect:
+	case operators.Index, operators.OptIndex, operators.OptSelect:
 		if key, ok := literalText(args[1]); ok {
 			i.headerName(args[1], args[0], key)
 		}
@@ -142,8 +135,8 @@ func (i *inspector) headerName(at, of ast.Expr, name string) {
 	if !isHeaders(of) || !strings.ContainsFunc(name, unicode.IsUpper) {
 		return
 	}
-	t := translated{at: i.e.place(at.ID()) - i.e.offset}
-	t.move(i.e.source, name)
+	t := translated{source: i.e.source, at: i.e.place(at.ID()) - i.e.offset}
+	t.move(name)
 	i.c.fail(faultAt(i.e.text, i.e.offset+t.at, t.width,
 		i.c.message(i.part, "names of headers are in lower case, %q never is one", name),
 		fmt.Sprintf("did you mean %q?", strings.ToLower(name))))
@@ -152,7 +145,7 @@ func (i *inspector) headerName(at, of ast.Expr, name string) {
 // isHeaders reports whether an expression is request.headers, or
 // request.?headers.
 func isHeaders(n ast.Expr) bool {
-	if n.Kind() == ast.CallKind && n.AsCall().FunctionName() == optSelect {
+	if n.Kind() == ast.CallKind && n.AsCall().FunctionName() == operators.OptSelect {
 		args := n.AsCall().Args()
 		name, ok := literalText(args[1])
 		return ok && name == "headers" && args[0].Kind() == ast.IdentKind && args[0].AsIdent() == "request"

@@ -54,7 +54,7 @@ func needsOfCall(n ast.Expr) paths {
 		return union(needs(args[0]),
 			without(needs(args[1]), given(args[0], true)),
 			without(needs(args[2]), given(args[0], false)))
-	case optSelect, optIndex:
+	case operators.OptSelect, operators.OptIndex:
 		return nil // what is optional isn't needed
 	case operators.Index:
 		// A key that is computed is never known to be there.

@@ -290,7 +290,7 @@ func numberReader(n ast.Expr) func(ev *evaluation) int64 {
 		call := n.AsCall()
 		if call.FunctionName() == "size" && !call.IsMemberFunction() && len(call.Args()) == 1 {
 			if kind := mapOf(call.Args()[0]); kind != nil {
-				return func(ev *evaluation) int64 { return int64(len(kind.keys(ev))) }
+				return func(ev *evaluation) int64 { return int64(kind.sizeOf(ev)) }
 			}
 		}
 	}

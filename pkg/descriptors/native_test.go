@@ -29,7 +29,7 @@ func anyRequest(t *rapid.T, p Protocol) *Request {
 	r := &Request{Protocol: p, Hits: rapid.SampledFrom([]uint64{0, 1, 7, 1e15, 1e16, 1 << 63}).Draw(t, "hits")}
 	if p == ProtocolRateLimit {
 		r.Domain = anyValue().Draw(t, "domain")
-		for range rapid.IntRange(0, 4).Draw(t, "entries") {
+		for range rapid.SampledFrom([]int{0, 1, 2, 3, 4, 20}).Draw(t, "entries") {
 			r.Entries = append(r.Entries, Entry{anyKey.Draw(t, "key"), anyValue().Draw(t, "value")})
 		}
 		return r
@@ -83,7 +83,7 @@ var (
 		},
 	}
 	testsOf = map[Protocol][]string{
-		ProtocolRateLimit: {"has(descriptor.a)", `"b" in descriptor`, "size(descriptor) == 2", "size(descriptor) < 1", "hits > 5", "hits != 1"},
+		ProtocolRateLimit: {"has(descriptor.a)", `"b" in descriptor`, "size(descriptor) == 2", "size(descriptor) < 1", "size(descriptor) == 3", "hits > 5", "hits != 1"},
 		ProtocolExtAuthz: {
 			"has(request.method)", "has(request.headers.a)", `"x-tenant" in request.headers`, "size(request.headers) >= 2",
 			"size(request.query_params) == 1", "has(source.principal)", "has(context_extensions.cost)", "hits == 1",

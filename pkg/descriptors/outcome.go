@@ -50,6 +50,9 @@ type Outcome struct {
 	// be decided and counted, never answered. There are at most MaxCharges; each
 	// is on its own.
 	Shadows []RuleCharge
+	// InvalidShadows are rules that aren't enforced and would have made the
+	// request invalid: to be counted, never answered. At most MaxCharges.
+	InvalidShadows []RuleFault
 	// Refund is true when the request gives hits back; the action is Allow.
 	Refund bool
 	// Err is why the action is Invalid, an [*InvalidError].
@@ -60,6 +63,12 @@ type Outcome struct {
 type RuleCharge struct {
 	Rule *Rule
 	ratelimit.Charge
+}
+
+// RuleFault is a rule that can't make sense of a request, and why.
+type RuleFault struct {
+	Rule *Rule
+	Err  error // an [*InvalidError]
 }
 
 // InvalidError says which part of a rule can't make sense of a request.

@@ -68,6 +68,9 @@ func (c *compiler) rule(src *RuleSource, namespace string) *Rule {
 	r.onAllow = c.answer("on_allow", src.OnAllow)
 	r.onDeny = c.answer("on_deny", src.OnDeny)
 	r.protocols = c.protocols(src)
+	if r.onAllow != nil && len(r.onAllow.headers) > 0 && r.protocols == ProtocolRateLimit {
+		c.warn(whole(src.OnAllow.Headers[0].Name, c.message("on_allow", "the rule is for ratelimit, which can't set headers of a request"), ""))
+	}
 	for path, place := range c.needs {
 		if !isGiven(path, c.given) {
 			r.needs[path] = place

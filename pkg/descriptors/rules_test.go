@@ -58,6 +58,7 @@ func TestMissingAndInvalid(t *testing.T) {
 		{x("entity", "e", "match", `request.headers["x-none"] == "a" || true`), "charge by r: e r each=1"},
 		{x("entity", "e", "match", `!(request.headers["x-none"] == "a" && false)`), "charge by r: e r each=1"},
 		{x("entity", "e", "match", `!has(request.headers.x) && !("x-empty" in request.headers)`), "charge by r: e r each=1"},
+		{x("entity", "e", "match", `[1].exists(domain, domain == 1) && request.method == "GET"`), "charge by r: e r each=1"},
 		{x("entity", "e", "match", `size(request.query_params) == 1`), "charge by r: e r each=1"},
 		{x("entity", "e", "tier", `${metadata.f.none}`), "charge by r: e r each=1"},
 		{x("entity", `${request.headers[?"x-none"].orValue("anon")}`), "charge by r: anon r each=1"},
@@ -194,6 +195,18 @@ func TestEnforce(t *testing.T) {
 	}
 }
 
+// TestEnforceByEntity has rules that take turns with the same entities.
+func TestEnforceByEntity(t *testing.T) {
+	rules := compile(t,
+		rule("one", "entity", `${descriptor.user}`, "enforce", "30%", "continue", "true"),
+		rule("other", "entity", `${descriptor.user}`, "enforce", "30%", "continue", "true", "resource", "x"))
+	for i := range 200 {
+		if out := rules.Evaluate(descriptor("d", "user", fmt.Sprintf("user-%d", i))); len(out.Charges) == 1 {
+			t.Errorf("one of two rules is enforced: %s", summary(out))
+		}
+	}
+}
+
 // TestShadowsNeverAnswer has rules that aren't enforced and make no sense of the
 // request.
 func TestShadowsNeverAnswer(t *testing.T) {
@@ -204,8 +217,12 @@ func TestShadowsNeverAnswer(t *testing.T) {
 		{"entity", "e", "resource", "${'_default' + '_'}"},
 	} {
 		rules := compile(t, rule("shadow", append(pairs, "enforce", "0%")...), rule("api", "entity", "x"))
-		if got, want := summary(rules.Evaluate(descriptor("d"))), "charge by api: x api each=1"; got != want {
+		out := rules.Evaluate(descriptor("d"))
+		if got, want := summary(out), "charge by api: x api each=1"; got != want {
 			t.Errorf("%q: got %s, want %s", pairs, got, want)
+		}
+		if f := out.InvalidShadows; len(f) != 1 || f[0].Rule.Name() != "shadow" || f[0].Err == nil {
+			t.Errorf("%q: invalid shadows %v", pairs, f)
 		}
 	}
 }
@@ -227,8 +244,12 @@ func TestVariants(t *testing.T) {
 	if got, want := out.Charges[0].Query.Key.Variant(), "MINUTEx1"; got != want {
 		t.Errorf("variant %q, want %q", got, want)
 	}
-	if a, b := out.Shadows[0].Query.Key, rules.Evaluate(descriptor("d")).Shadows[0].Query.Key; a == b {
-		t.Errorf("the shadow with an override has the key of the one without: %v", a)
+	want, err := ratelimit.NewKey("default", "e", "shadow", "shadow:shadow/MINUTEx1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := out.Shadows[0].Query.Key; got != want {
+		t.Errorf("the shadow's key is %v, want %v", got.ID(), want.ID())
 	}
 	req.Override = &Override{Err: errors.New("no unit")}
 	if out = rules.Evaluate(req); out.Action != Invalid {

@@ -81,6 +81,12 @@ func TestWarnings(t *testing.T) {
 			[]string{`9:1: rule "later" is never reached: rule "authz" takes every request before it`},
 		},
 		{"after continue and shadows", []RuleSource{rule("all", "entity", "e", "continue", "true"), ruleAt(5, "b", "entity", "e", "enforce", "50%"), ruleAt(9, "late", "entity", "e")}, false, nil},
+		{
+			"headers where none can be set",
+			[]RuleSource{rule("r", "match", "domain == 'a'", "entity", "e", "on_allow.x", "y")},
+			false,
+			[]string{`4:1: rule "r": on_allow: the rule is for ratelimit, which can't set headers of a request`},
+		},
 		{"never matches", []RuleSource{rule("r", "match", "false", "action", "deny")}, false, []string{`1:1: rule "r" never matches`}},
 		{
 			"empty text",
