@@ -141,7 +141,9 @@ func (p provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
 const (
 	mostKeys   = 256  // of a map that an expression goes over
 	mostValues = 1024 // of a list
-	maxCost    = 2_000_000
+	// maxCost is in CEL's units, 2 ns or less each; its estimates of what joins and
+	// splits texts are far above what those can take.
+	maxCost = 40_000_000
 	// maxRegex is the size of a compiled regular expression: about two for each
 	// letter or class, times how often a {n} repeats it.
 	maxRegex = 300
@@ -162,6 +164,8 @@ func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 		most = mostKeys
 	case types.ListKind, types.DynKind:
 		most = mostValues
+	case types.StructKind, types.OpaqueKind: // an entry; an optional text
+		most = 2 * maxCapped
 	default:
 		return nil
 	}
