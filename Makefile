@@ -19,7 +19,7 @@ MODULES := $(patsubst %/go.mod,%,$(wildcard bench/go.mod))
 export EXTAUTHZ_BIN := $(CURDIR)/$(BIN)
 export EXTAUTHZ_TOOLS := $(CURDIR)/$(TOOLS)
 # How long each fuzz target runs, and how many cases each property is given.
-FUZZTIME ?= 3s
+FUZZTIME ?= 5s
 CHECKS ?= 100
 # More flags for `go test`, such as -v.
 TESTFLAGS ?=
