@@ -122,7 +122,7 @@ func (c *call) part(a *Answer, p *Part) {
 	case descriptors.Charge:
 	}
 	for _, ch := range o.Charges {
-		ch.Charge.Required = c.policy.DenyNoMatch
+		ch.Required = c.policy.DenyNoMatch
 		c.charges = append(c.charges, ch.Charge)
 		c.rules = append(c.rules, ch.Rule)
 	}

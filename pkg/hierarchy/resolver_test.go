@@ -141,15 +141,18 @@ func TestResolve(t *testing.T) {
 		{"another namespace", ratelimit.Query{Key: key(t, "acme", "own", "gpt-4", ""), Tier: "gold"}, ""},
 		{"defaults in another namespace", defaulted(ratelimit.Query{Key: key(t, "acme", "own", "gpt-4", "")}), "own default_limits 77"},
 		{
-			"override", ratelimit.Query{Key: key(t, "default", "child", "gpt-4", "HOURx1"), Override: &override, DefaultLimits: rpm(77)},
+			"override",
+			ratelimit.Query{Key: key(t, "default", "child", "gpt-4", "HOURx1"), Override: &override, DefaultLimits: rpm(77)},
 			"child override 7, own entity+resource 2 kept",
 		},
 		{
-			"override of what is disabled", ratelimit.Query{Key: key(t, "default", "off", "other", "HOURx1"), Override: &override},
+			"override of what is disabled",
+			ratelimit.Query{Key: key(t, "default", "off", "other", "HOURx1"), Override: &override},
 			"off override 7 disabled",
 		},
 		{
-			"override in another namespace", ratelimit.Query{Key: key(t, "acme", "own", "gpt-4", "HOURx1"), Override: &override},
+			"override in another namespace",
+			ratelimit.Query{Key: key(t, "acme", "own", "gpt-4", "HOURx1"), Override: &override},
 			"own override 7",
 		},
 	} {
@@ -190,9 +193,11 @@ func TestResolveWithoutLimits(t *testing.T) {
 		"on":     {Level: Level{Mode: ratelimit.ModeOn}},
 	}})
 	for _, c := range []struct{ entity, want string }{
-		{"anybody", ""}, {"on", ""},
+		{"anybody", ""},
+		{"on", ""},
 		{"child", "child none, parent entity 3 kept"},
-		{"free", "free none bypass"}, {"off", "off none disabled"},
+		{"free", "free none bypass"},
+		{"off", "off none disabled"},
 	} {
 		if got := brief(resolve(t, r, query(t, c.entity, "x"))); got != c.want {
 			t.Errorf("%s: %s\nwant %s", c.entity, got, c.want)

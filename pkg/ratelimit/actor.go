@@ -147,7 +147,7 @@ func pollFloor(p *Params) time.Duration {
 
 // finish hands a job its outcome; it is told once the lock is released.
 func (a *actor) finish(j *job, s *situation) {
-	j.state, j.t, j.seenAt, j.inFlight = s.state, s.t, a.at, false
+	j.state, j.t, j.inFlight = s.state, s.t, false
 	a.shard.finished = append(a.shard.finished, j)
 }
 

@@ -1,9 +1,6 @@
 package ratelimit
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // job is what one caller wants of one bucket, on its way through the bucket's
 // actor. Its fields belong to the actor until done is called.
@@ -29,7 +26,6 @@ type job struct {
 	err     error
 	state   State // that the outcome rests on
 	t       Stamp
-	seenAt  time.Time
 	cached  bool // the outcome needed no answer of the store
 	told    bool // the caller's: done was called
 	taken   []slotAmount

@@ -138,7 +138,7 @@ func (l *Limiter) Do(ctx context.Context, r Request, f func(context.Context, *Le
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lease.Close()) }()
+	defer func() { err = errors.Join(err, lease.Close()) }() //nolint:contextcheck // it must give back when the caller's context has ended
 	if err := f(ctx, lease); err != nil {
 		return err
 	}

@@ -98,6 +98,14 @@ func (b *bench) acquire(t *testing.T, entity string, consume map[string]int64) (
 	return l, denied
 }
 
+// spend acquires what must be there.
+func (b *bench) spend(t *testing.T, entity string, consume map[string]int64) {
+	t.Helper()
+	if _, denied := b.acquire(t, entity, consume); denied != nil {
+		t.Fatal(denied)
+	}
+}
+
 func (b *bench) balance(t *testing.T, entity, limit string) int64 {
 	t.Helper()
 	s, err := b.Balance(t.Context(), Request{Entity: entity, Resource: "api"})
@@ -145,7 +153,7 @@ func TestBucketThroughTime(t *testing.T) {
 
 func TestAllLimitsOrNone(t *testing.T) {
 	b := newBench(t, fixed{"a": {limits: []Limit{PerMinute("rpm", 5), PerMinute("tpm", 100)}}})
-	b.acquire(t, "a", map[string]int64{"rpm": 1, "tpm": 60})
+	b.spend(t, "a", map[string]int64{"rpm": 1, "tpm": 60})
 	_, denied := b.acquire(t, "a", map[string]int64{"rpm": 1, "tpm": 60})
 	if denied == nil || denied.RetryAfter != 12*time.Second {
 		t.Fatalf("denied: %v", denied)
@@ -164,7 +172,7 @@ func TestLookIsRefusedAtZero(t *testing.T) {
 	if _, denied := b.acquire(t, "a", look); denied != nil || len(b.store.writes) != 0 {
 		t.Fatalf("%v, writes %v", denied, b.store.writes)
 	}
-	b.acquire(t, "a", map[string]int64{"tpm": 60})
+	b.spend(t, "a", map[string]int64{"tpm": 60})
 	if _, denied := b.acquire(t, "a", look); denied == nil || denied.RetryAfter != time.Millisecond {
 		t.Fatalf("at zero: %v", denied)
 	}
@@ -196,8 +204,8 @@ func TestCascadeChargesAllOrNone(t *testing.T) {
 		"child":  {limits: []Limit{PerMinute("rpm", 10)}, parent: "parent"},
 		"parent": {limits: []Limit{PerMinute("rpm", 2)}},
 	})
-	b.acquire(t, "child", nil)
-	b.acquire(t, "child", nil)
+	b.spend(t, "child", nil)
+	b.spend(t, "child", nil)
 	writes := len(b.store.writes)
 	_, denied := b.acquire(t, "child", nil)
 	if denied == nil || denied.RetryAfter != 30*time.Second {
@@ -398,7 +406,7 @@ func TestTwoChargesOfOneBucket(t *testing.T) {
 func TestSettleBesideADenial(t *testing.T) {
 	f := fixed{"a": {limits: []Limit{PerMinute("n", 10)}}, "b": {limits: []Limit{PerMinute("n", 1)}}}
 	b := newBench(t, f)
-	b.acquire(t, "b", nil)
+	b.spend(t, "b", nil)
 	d, err := b.Decide(t.Context(), Ask{Now: b.clock, Resolver: f, Charges: []Charge{
 		{Query: Query{Key: mustKey(t, "default", "a", "api", "")}, Cost: EachLimit(30), Settle: true},
 		{Query: Query{Key: mustKey(t, "default", "b", "api", "")}, Cost: EachLimit(1)},
@@ -413,7 +421,7 @@ func TestSettleBesideADenial(t *testing.T) {
 
 func TestExceededJSON(t *testing.T) {
 	b := newBench(t, fixed{"a": {limits: []Limit{PerMinute("rpm", 1), PerMinute("tpm", 100).WithBurst(150)}}})
-	b.acquire(t, "a", nil)
+	b.spend(t, "a", nil)
 	_, denied := b.acquire(t, "a", map[string]int64{"rpm": 1, "tpm": 2})
 	got, err := json.Marshal(denied)
 	if err != nil {

@@ -169,7 +169,7 @@ func (r *remote) ask(ctx context.Context, b *batch, kind func(*work) jobKind, ke
 		if j == nil {
 			continue
 		}
-		if !r.wait(ctx, b.works[i].target.Key, j, jobs, done, keep) {
+		if !r.wait(ctx, b.works[i].target.Key, j, done, keep) {
 			failed = &unavailableError{context.DeadlineExceeded}
 			continue
 		}
@@ -182,7 +182,7 @@ func (r *remote) ask(ctx context.Context, b *batch, kind func(*work) jobKind, ke
 }
 
 // wait waits until a job is done, or gives it up when the context ends.
-func (r *remote) wait(ctx context.Context, k Key, j *job, jobs []*job, done chan *job, keep bool) bool {
+func (r *remote) wait(ctx context.Context, k Key, j *job, done chan *job, keep bool) bool {
 	for !j.told {
 		select {
 		case d := <-done:
@@ -246,9 +246,9 @@ func (r *remote) adjust(ctx context.Context, w *work) error {
 }
 
 // one does a single job that is done whoever waits for it.
-func (r *remote) one(ctx context.Context, w *work, make func(done func(*job)) *job) error {
-	done := newSignal()
-	j := make(func(*job) { close(done) })
+func (r *remote) one(ctx context.Context, w *work, of func(done func(*job)) *job) error {
+	done := make(chan struct{})
+	j := of(func(*job) { close(done) })
 	r.submit(w.target.Key, j)
 	select {
 	case <-done:
@@ -260,5 +260,3 @@ func (r *remote) one(ctx context.Context, w *work, make func(done func(*job)) *j
 		return &unavailableError{ctx.Err()}
 	}
 }
-
-func newSignal() chan struct{} { return make(chan struct{}) }

@@ -14,14 +14,14 @@ func TestReshape(t *testing.T) {
 		lim["a"] = e
 	}
 	for range 4 {
-		b.acquire(t, "a", nil)
+		b.spend(t, "a", nil)
 	}
 	set(2, PerMinute("rpm", 60)) // raising mints nothing
 	if got := b.balance(t, "a", "rpm"); got != 2 {
 		t.Errorf("raised: %d", got)
 	}
-	b.acquire(t, "a", nil)
-	b.acquire(t, "a", nil)
+	b.spend(t, "a", nil)
+	b.spend(t, "a", nil)
 	if _, denied := b.acquire(t, "a", nil); denied == nil || denied.RetryAfter != time.Second {
 		t.Errorf("at the new rate: %v", denied)
 	}
@@ -48,7 +48,7 @@ func TestReshape(t *testing.T) {
 func TestShortReshape(t *testing.T) {
 	lim := fixed{"a": {limits: []Limit{PerDay("n", 1)}}}
 	b := newBench(t, lim)
-	b.acquire(t, "a", nil)
+	b.spend(t, "a", nil)
 	e := lim["a"]
 	e.limits, e.revision = []Limit{PerSecond("n", 100)}, 1
 	lim["a"] = e

@@ -66,9 +66,6 @@ func (s *seen) put(k string, v sight) {
 	}
 }
 
-// len is how many buckets are remembered.
-func (s *seen) len() int { return s.lru.Len() }
-
 // older reports whether a is surely an earlier state of the bucket than b:
 // answers of a store may overtake each other. Counters only grow.
 func older(a, b *State) bool {

@@ -251,7 +251,7 @@ func TestWriteBudget(t *testing.T) {
 	if w.writes > 1020 || good.failed > 0 || good.admitted < 190 || flood.failed == 0 {
 		t.Errorf("%d writes; known: %+v; new: %+v", w.writes, good, flood)
 	}
-	if n := p.actors.len(); n != 0 {
+	if n := p.len(); n != 0 {
 		t.Errorf("%d actors are left", n)
 	}
 }

@@ -30,8 +30,13 @@ func TestAvailable(t *testing.T) {
 		at             Stamp
 		raw, available Millitokens
 	}{
-		{0, -50_000, -50_000}, {5_000, 0, 0}, {5_999, 9_990, 9_990}, {6_000, 10_000, 10_000}, {6_001, 10_010, 10_000},
-		{-1, -50_010, -50_010}, {1 << 60, math.MaxInt64 - 50_000, 10_000},
+		{0, -50_000, -50_000},
+		{5_000, 0, 0},
+		{5_999, 9_990, 9_990},
+		{6_000, 10_000, 10_000},
+		{6_001, 10_010, 10_000},
+		{-1, -50_010, -50_010},
+		{1 << 60, math.MaxInt64 - 50_000, 10_000},
 	} {
 		if raw, got := l.Raw(c.at), l.Available(c.at); raw != c.raw || got != c.available {
 			t.Errorf("at %d: %d and %d, want %d and %d", c.at, raw, got, c.raw, c.available)

@@ -39,9 +39,13 @@ func TestMilliAndTokens(t *testing.T) {
 		tokens int64
 		want   Millitokens
 	}{
-		{0, 0}, {1, 1000}, {-1, -1000}, {MaxTokens, 1e18},
+		{0, 0},
+		{1, 1000},
+		{-1, -1000},
+		{MaxTokens, 1e18},
 		{math.MaxInt64 / 1000, math.MaxInt64 / 1000 * 1000},
-		{math.MaxInt64, math.MaxInt64 / 1000 * 1000}, {math.MinInt64, -math.MaxInt64 / 1000 * 1000},
+		{math.MaxInt64, math.MaxInt64 / 1000 * 1000},
+		{math.MinInt64, -math.MaxInt64 / 1000 * 1000},
 	} {
 		if got := Milli(c.tokens); got != c.want {
 			t.Errorf("Milli(%d) = %d, want %d", c.tokens, got, c.want)
@@ -51,8 +55,15 @@ func TestMilliAndTokens(t *testing.T) {
 		m    Millitokens
 		want int64
 	}{
-		{0, 0}, {999, 0}, {1000, 1}, {1999, 1}, {-1, -1}, {-1000, -1}, {-1001, -2},
-		{math.MaxInt64, math.MaxInt64 / 1000}, {math.MinInt64, math.MinInt64/1000 - 1},
+		{0, 0},
+		{999, 0},
+		{1000, 1},
+		{1999, 1},
+		{-1, -1},
+		{-1000, -1},
+		{-1001, -2},
+		{math.MaxInt64, math.MaxInt64 / 1000},
+		{math.MinInt64, math.MinInt64/1000 - 1},
 	} {
 		if got := c.m.Tokens(); got != c.want {
 			t.Errorf("Tokens of %d: %d, want %d", c.m, got, c.want)

@@ -115,18 +115,22 @@ func (w *Write) holds(s *State) bool {
 		return false
 	}
 	for i := range w.Limits {
-		l := &w.Limits[i]
-		if l.Min == NoMin && l.Max == NoMax && !l.Exists {
-			continue
-		}
-		if l.Slot > len(s.Limits) || !s.Limits[l.Slot-1].On {
-			return false
-		}
-		if b := s.Limits[l.Slot-1].Balance; b < l.Min || b > l.Max {
+		if !w.Limits[i].holds(s) {
 			return false
 		}
 	}
 	return true
+}
+
+func (l *LimitWrite) holds(s *State) bool {
+	if l.Min == NoMin && l.Max == NoMax && !l.Exists {
+		return true
+	}
+	if l.Slot > len(s.Limits) || !s.Limits[l.Slot-1].On {
+		return false
+	}
+	b := s.Limits[l.Slot-1].Balance
+	return b >= l.Min && b <= l.Max
 }
 
 func (w *Write) update(s State) State {
