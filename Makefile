@@ -1,5 +1,6 @@
 # What a contributor types. `make help` lists it; README.md and CONTRIBUTING.md
-# say when. Nothing here needs more than Go, Python 3 with pip, a JDK and Maven.
+# say when. Nothing here needs more than Go and Python 3 with pip, and, for the
+# tests of the DynamoDB store, Node.js 20 with npm.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
