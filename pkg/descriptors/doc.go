@@ -18,8 +18,9 @@
 //     sends an empty header is treated as one that sends none.
 //   - Long texts. Expressions see at most 4 KB of a text, followed by its hash
 //     when there is more, so that their cost is bounded and two texts never
-//     become one. `${descriptor.user}` and `${sha256(request.headers["x"])}`,
-//     which are no expressions but reads, use the whole text.
+//     become one. `${descriptor.user}`, which is no expression but a read, uses
+//     the whole text, and so does sha256 of a text that the request holds,
+//     wherever it stands: one key has one hash.
 //   - The common is native. Texts that only read, and conditions made of
 //     comparisons of texts, run without CEL; what they decide is the same, which
 //     a property test holds.

@@ -61,6 +61,9 @@ func newEnv(answers bool) (*cel.Env, error) {
 			[]*cel.Type{cel.StringType}, cel.BoolType, cel.UnaryBinding(onText(func(s string) ref.Val { return types.Bool(isIP(s)) })))),
 		cel.Function("sha256", cel.Overload("sha256_string",
 			[]*cel.Type{cel.StringType}, cel.StringType, cel.UnaryBinding(onText(func(s string) ref.Val { return types.String(shortHash(s)) })))),
+		// What sha256 becomes where it hashes a text of the request: see inspector.hash.
+		cel.Function("@sha256", cel.Overload(hashOfReadOverload,
+			[]*cel.Type{cel.StringType}, cel.StringType, cel.UnaryBinding(onText(func(s string) ref.Val { return types.String(hashOfRead(s)) })))),
 	}
 	for _, v := range variables {
 		if answers || !v.answers {
@@ -69,6 +72,9 @@ func newEnv(answers bool) (*cel.Env, error) {
 	}
 	return cel.NewEnv(options...)
 }
+
+// hashOfReadOverload names hashOfRead for CEL.
+const hashOfReadOverload = "sha256_read"
 
 func onText(f func(s string) ref.Val) func(ref.Val) ref.Val {
 	return func(v ref.Val) ref.Val {

@@ -117,6 +117,8 @@ func (i *inspector) call(n ast.Expr) {
 		i.emptyText(args)
 	case "inCIDR":
 		i.prefixes(args)
+	case "sha256":
+		i.hash(n)
 	case "matches":
 		if _, ok := literalText(args[len(args)-1]); !ok {
 			i.fail(n, 1, "a regular expression is a constant text", "")
@@ -128,6 +130,40 @@ func (i *inspector) call(n ast.Expr) {
 	for _, arg := range args {
 		i.node(arg)
 	}
+}
+
+// hash makes sha256 of a text that lies in the request hash all of it, although
+// expressions see at most the beginning.
+func (i *inspector) hash(n ast.Expr) {
+	if i.reads(n.AsCall().Args()[0]) {
+		i.e.ast.SetReference(n.ID(), ast.NewFunctionReference(hashOfReadOverload))
+	}
+}
+
+// reads reports whether the value of a node lies in the request as it is, or is
+// a constant: nothing has put it together.
+func (i *inspector) reads(n ast.Expr) bool {
+	switch n.Kind() {
+	case ast.LiteralKind:
+		return true
+	case ast.IdentKind:
+		return i.local[strings.TrimPrefix(n.AsIdent(), ".")] == 0
+	case ast.SelectKind:
+		of := n.AsSelect().Operand()
+		return i.e.ast.GetType(of.ID()).Kind() == types.StructKind || i.reads(of) // nothing else makes an entry
+	case ast.CallKind:
+		call := n.AsCall()
+		args := call.Args()
+		switch call.FunctionName() {
+		case operators.Index, operators.OptIndex, operators.OptSelect:
+			return i.reads(args[0])
+		case operators.Conditional:
+			return i.reads(args[1]) && i.reads(args[2])
+		case "orValue":
+			return i.reads(call.Target()) && i.reads(args[0])
+		}
+	}
+	return false
 }
 
 // headerName refuses a name of a header that no header can have.

@@ -22,9 +22,22 @@ func capped(s string) string {
 	return s[:maxText] + "~" + hex.EncodeToString(sum[:])
 }
 
+// hashDigits is how long a hash is that rules make.
+const hashDigits = 32
+
 // shortHash is the function sha256 of rules: the first 16 bytes of a text's
 // SHA-256, as 32 digits in lower case.
 func shortHash(s string) string {
 	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:16])
+	return hex.EncodeToString(sum[:hashDigits/2])
+}
+
+// hashOfRead is shortHash of all of a text, from what expressions see of it. It
+// is for texts that lie in the request as they are: one that an expression put
+// together may only look as if it were cut off.
+func hashOfRead(s string) string {
+	if len(s) == maxCapped {
+		return s[maxText+1:][:hashDigits]
+	}
+	return shortHash(s)
 }
