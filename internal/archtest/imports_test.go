@@ -58,7 +58,7 @@ var confined = []struct {
 	only []string
 }{
 	{"github.com/envoyproxy/go-control-plane", []string{"pkg/descriptors/envoy", "internal/envoy/"}},
-	{"github.com/aws/", []string{"pkg/dynamostore/", "internal/stack/", "infra/aggregator/", "open"}},
+	{"github.com/aws/", []string{"pkg/dynamostore/", "internal/ddblocal/", "internal/stack/", "infra/aggregator/", "open"}},
 }
 
 // noLogic are imports that a command has no use for: it parses flags, makes one

@@ -3,8 +3,9 @@
 //
 // It is dynalite (Node.js, Apache-2.0), which evaluates expressions, counts
 // capacity and words its refusals as DynamoDB does, with what it lacks added
-// by server.js: a false condition returns the item, and tables can be given an
-// expiry. `make tools` fetches it. It takes a few thousand writes a second.
+// here: a false condition returns the item, tables can be given an expiry
+// (server.js), and there are transactions, of one table each (transactions.js).
+// `make tools` fetches it. It takes a few thousand writes a second.
 //
 // EXTAUTHZ_TEST_DYNAMODB names the URL of another DynamoDB to test against.
 // The tests make their own tables there and remove them.
@@ -30,8 +31,11 @@ import (
 	"time"
 )
 
+//go:embed transactions.js
+var transactions string
+
 //go:embed server.js
-var script string
+var server string
 
 const (
 	folder   = "ddblocal-4.0.0" // as tools/fetch-ddblocal names it
@@ -99,7 +103,7 @@ func run(node, modules string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("making the server's input: %w", err)
 	}
-	cmd := exec.Command(node, "-e", script) //nolint:gosec // the interpreter that the developer installed
+	cmd := exec.Command(node, "-e", transactions+server) //nolint:gosec // the interpreter that the developer installed
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
 	cmd.Stdin = input
 	var complaints strings.Builder

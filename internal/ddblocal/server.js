@@ -1,16 +1,14 @@
-// A DynamoDB on a free port of the loopback, in memory: dynalite, and the two
-// things of DynamoDB that it lacks and the product uses. Says its port on the
-// first line of its output, and ends when its input does, so that it never
-// outlives the test process that started it.
-'use strict'
+// A DynamoDB on a free port of the loopback, in memory: dynalite, and the
+// things of DynamoDB that it lacks and the product uses; transactions.js comes
+// before this. Says its port on the first line of its output, and ends when its
+// input does, so that it never outlives the test process that started it.
 
-const dynalite = require('dynalite')
-const db = require('dynalite/db')
-const update = require('dynalite/validations/updateItem')
-const put = require('dynalite/validations/putItem')
+const updateItem = require('dynalite/validations/updateItem')
+const putItem = require('dynalite/validations/putItem')
+const deleteItem = require('dynalite/validations/deleteItem')
 
 // ReturnValuesOnConditionCheckFailure: a false condition returns the item.
-for (const { types } of [update, put]) {
+for (const { types } of [updateItem, putItem, deleteItem]) {
   types.ReturnValuesOnConditionCheckFailure = { type: 'String', enum: ['ALL_OLD', 'NONE'] }
 }
 const check = db.checkConditional
@@ -38,18 +36,29 @@ const timeToLive = {
   }),
 }
 
-const server = dynalite({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 })
+// dynalite keeps its store to itself; this is where it is made.
+let store
+const create = db.create
+db.create = (options) => (store = create(options))
+const server = require('dynalite')({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 })
+const added = { ...timeToLive, ...transactions(store) }
+
 const [serve] = server.listeners('request')
 server.removeAllListeners('request')
 server.on('request', (request, response) => {
   const name = (request.headers['x-amz-target'] || '').split('.')[1]
-  const answer = timeToLive[name]
+  const answer = added[name]
   if (!answer) return serve(request, response)
   const parts = []
   request.on('data', (part) => parts.push(part))
-  request.on('end', () => {
+  request.on('end', async () => {
     response.setHeader('Content-Type', 'application/x-amz-json-1.0')
-    response.end(JSON.stringify(answer(JSON.parse(Buffer.concat(parts)))))
+    try {
+      response.end(JSON.stringify(await answer(JSON.parse(Buffer.concat(parts)))))
+    } catch (err) {
+      response.statusCode = err.statusCode || 500
+      response.end(JSON.stringify(err.body || { message: err.stack }))
+    }
   })
 })
 // Longer than any client keeps an idle connection, as DynamoDB's own.
