@@ -1,0 +1,179 @@
+package hierarchy
+
+import (
+	"context"
+	"time"
+)
+
+// Source is the configuration in a store as a resolver reads it. Every read is
+// strongly consistent. It is safe for concurrent use.
+//
+// Each method names a namespace; one that is not registered is an error that
+// matches [ErrUnknownNamespace]. Other errors mean that the store gave no
+// answer.
+type Source interface {
+	// Mark is where the namespace's history stands.
+	Mark(ctx context.Context, namespace string) (Mark, error)
+
+	// Changes are the changes after a mark, oldest first, without a gap; none
+	// when the mark is the latest. The error matches [ErrGap] when they can't
+	// be told any more: some are no longer kept, or the mark is of another
+	// history.
+	Changes(ctx context.Context, namespace string, after Mark) ([]Change, error)
+
+	// Items reads items, in the order of refs, at most [MaxItems]; one that was
+	// never written comes with its Ref and Revision 0. Each item is as it was
+	// at some moment of the call, not all at the same one.
+	Items(ctx context.Context, namespace string, refs []Ref) ([]Item, error)
+}
+
+// MaxItems is how many items one call of [Source.Items] may ask for.
+const MaxItems = 100
+
+// Mark is a moment in a namespace's history. Marks are comparable.
+type Mark struct {
+	ID string // the namespace's: a name that is used again begins another history
+	// Revision counts the namespace's changes; 0 before the first.
+	Revision int64
+}
+
+// Change is the record of one change of a namespace's configuration. It is
+// kept for [KeepChanges] at least.
+type Change struct {
+	Revision int64
+	At       time.Time // by the changer's clock, to the millisecond
+	Refs     []Ref     // the items that the change wrote
+}
+
+// KeepChanges is how long a store keeps the record of a change. A process that
+// was away for longer meets a gap.
+const KeepChanges = 24 * time.Hour
+
+// Editor is the configuration in a store as admins change it. It is safe for
+// concurrent use, also by many processes.
+type Editor interface {
+	Source
+
+	// Edit makes a change: all of it or nothing. It raises the namespace's
+	// revision by one, gives that revision to each item, and adds the change's
+	// record and an audit event for each item, in one transaction. It returns
+	// the new revision.
+	//
+	// The store calls [Prepare] first: the errors are also [*InvalidItemError]
+	// and [*InvalidEditError]. A [*ConflictError] says that an item wasn't at
+	// the revision that was expected; nothing was written, and the caller reads
+	// again and decides. Edits of other items never conflict: where only the
+	// namespace's revision moved, the store tries again by itself while the
+	// context lasts.
+	//
+	// Attributes of an item that this program doesn't know are kept, until the
+	// item is deleted.
+	Edit(ctx context.Context, namespace string, e Edit) (int64, error)
+
+	// List lists items, in an order of the store's own that does not change.
+	// Items that are written meanwhile may be missed or not.
+	List(ctx context.Context, namespace string, s Selector, p Page) (Listing, error)
+
+	// Events lists the audit events about the items that are selected, newest
+	// first. They are kept for as long as the store is configured to.
+	Events(ctx context.Context, namespace string, s Selector, p Page) (EventListing, error)
+}
+
+// Edit is one change of a namespace's configuration.
+type Edit struct {
+	Cause
+	Action string // what is done, a word for the audit: set-limits
+	Puts   []Put  // 1 to MaxPuts, each of another item
+	// Reads are items that the edit relies on and doesn't write: it fails when
+	// one has moved. Callers leave this to [Prepare].
+	Reads []Expectation
+}
+
+// The most that one edit can hold, so that a store with at most 100 actions in
+// a transaction has three for each put, one for each read, and some to spare.
+const (
+	MaxPuts  = 24
+	MaxReads = 24
+)
+
+// Put writes one item.
+type Put struct {
+	// Item is the item as it is to be. Its Revision and UpdatedAt are the
+	// store's to set. With Deleted it becomes a tombstone and says nothing.
+	Item Item
+	// Expect is the revision that the item must have: that of the item as the
+	// caller saw it, a tombstone's too, 0 for one that was never written.
+	Expect int64
+}
+
+// Expectation is an item that must be at a revision.
+type Expectation struct {
+	Ref      Ref
+	Revision int64
+}
+
+// Cause is who changes something, and when.
+type Cause struct {
+	By Actor
+	At time.Time // by the changer's clock; kept to the millisecond
+}
+
+// Actor is who changes something.
+type Actor struct {
+	Caller string `json:"caller"`       // as authenticated: never empty
+	As     string `json:"as,omitempty"` // what the caller says to act for; may be empty
+}
+
+// Event is the audit record of one change of one item.
+type Event struct {
+	// ID is a ULID: by time, and for events of one millisecond in the order of
+	// the changes. It is unique in its namespace.
+	ID       string
+	At       time.Time
+	By       Actor
+	Action   string
+	Target   Ref
+	Revision int64 // the namespace's after the change
+	// Before and After are nil where there was, or is, no such item, and for
+	// what happens to the namespace itself.
+	Before, After *Item
+}
+
+// Selector selects items: those that match each of its fields. The zero
+// Selector selects all.
+type Selector struct {
+	Kinds    []Kind // any of these; none: every kind
+	Name     string // empty: any
+	Resource string // empty: any
+	// Prefix begins the Name, or, for kinds without one, the Resource.
+	Prefix string
+	// Deleted selects tombstones too. It means nothing for events.
+	Deleted bool
+}
+
+// Page says which part of a list is wanted.
+type Page struct {
+	// Limit is the most to return; 0 is [DefaultPage]. A store may return less,
+	// and at most [MaxPage].
+	Limit int
+	// After is the Next of the part before this one, empty for the first.
+	After string
+}
+
+// The sizes of pages.
+const (
+	DefaultPage = 100
+	MaxPage     = 1000
+)
+
+// Listing is a part of a list of items. Next is empty at the end.
+type Listing struct {
+	Items []Item
+	Next  string
+}
+
+// EventListing is a part of a list of events. Next is empty at the end.
+type EventListing struct {
+	Events []Event
+	Next   string
+}
