@@ -128,8 +128,12 @@ func (a *actor) judge(s *situation, j *job, now time.Time) outcome {
 	return outcomeNone
 }
 
-// fresh reports whether a look may be admitted from a state of this age.
+// fresh reports whether a look may be admitted from a state of this age. One
+// that asks for nothing, to be told what is left, has no limit's floor.
 func (a *actor) fresh(s *situation, j *job, age time.Duration) bool {
+	if age > maxPollFloor {
+		return false
+	}
 	for _, x := range j.wants {
 		l := s.limit(x.name)
 		if age > pollFloor(&l.Params) {
