@@ -25,10 +25,14 @@ type Config struct {
 	DecisionTimeout time.Duration
 	// OnUnavailable is how to answer when the store doesn't; never FallbackUnset.
 	OnUnavailable ratelimit.Fallback
+	// LocalShare is the part of rate and capacity that each process admits by
+	// itself where the fallback is local; above 0, 1 at most.
+	LocalShare float64
 	// DenyNoMatch is set by `no_match: deny`.
 	DenyNoMatch bool
 	// Slack is as ratelimit.Config takes it: below 0 is none.
-	Slack time.Duration
+	Slack      time.Duration
+	Rejections Rejections
 
 	Rules  *descriptors.Rules
 	Limits hierarchy.Document
@@ -44,7 +48,21 @@ type Listen struct {
 
 // Store says where buckets live.
 type Store struct {
-	Type string // embedded
+	Type string // StoreEmbedded or StoreDynamoDB, for which the others are
+
+	Stack       string // names the table
+	Region      string // empty: that of the AWS configuration
+	EndpointURL string // empty: that of the region
+	Create      bool   // make the table where it is missing
+	// MaxWritesPerSecond bounds the writes of the process.
+	MaxWritesPerSecond int
+}
+
+// Rejections bound the rejection cache, which a store that is not in the
+// process has.
+type Rejections struct {
+	Entries int
+	Bytes   int64
 }
 
 // Log says what is logged, and how.
@@ -66,6 +84,9 @@ func RestartNeeded(old, new *Config) []string {
 	}
 	if old.Slack != new.Slack {
 		keys = append(keys, "charge.slack")
+	}
+	if old.Rejections != new.Rejections {
+		keys = append(keys, "charge.rejections")
 	}
 	return keys
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -144,6 +145,7 @@ func TestExampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	text = withDynamoDB(t, text, byDefault.Path)
 	keys := map[string]bool{}
 	collect(yamltree.Parse(text).Root, keys)
 	for _, known := range config.Keys() {
@@ -154,6 +156,23 @@ func TestExampleFile(t *testing.T) {
 	if len(config.Keys()) < 30 {
 		t.Errorf("only %d keys are known: %s", len(config.Keys()), slices.Sorted(maps.Keys(keys)))
 	}
+}
+
+// withDynamoDB is the example with its other store in place of the embedded one,
+// which must say the defaults too.
+func withDynamoDB(t *testing.T, text []byte, path string) []byte {
+	t.Helper()
+	text = regexp.MustCompile(`(?m)^  type: embedded .*\n`).ReplaceAll(text, nil)
+	text = regexp.MustCompile(`(?m)^# ([a-z_]+: )`).ReplaceAll(text, []byte("  $1"))
+	shown, report := config.Parse(path, text, config.Options{})
+	byDefault, _ := config.Parse("", []byte("store: {type: dynamodb}"), config.Options{})
+	if shown == nil || byDefault == nil {
+		t.Fatal(report)
+	}
+	if diff := cmp.Diff(byDefault.Store, shown.Store); diff != "" {
+		t.Errorf("the example's other store is not the default (-default +example):\n%s", diff)
+	}
+	return text
 }
 
 func collect(n *yamltree.Node, into map[string]bool) {

@@ -20,6 +20,12 @@ func Flags(fs *pflag.FlagSet) {
 			fs.String(s.flag, "", usage(&s))
 		}
 	}
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "name" { // what the stack is called elsewhere
+			name = "stack"
+		}
+		return pflag.NormalizedName(name)
+	})
 	for _, l := range laterSettings {
 		if l.flag != "" {
 			fs.String(l.flag, "", "not supported yet")
@@ -29,7 +35,11 @@ func Flags(fs *pflag.FlagSet) {
 }
 
 func usage(s *setting) string {
-	return s.usage + " (default " + s.def + "; also " + s.env() + ")"
+	said := "also " + strings.Join(s.env(), " or ")
+	if s.def == "" {
+		return s.usage + " (" + said + ")"
+	}
+	return s.usage + " (default " + s.def + "; " + said + ")"
 }
 
 // refuseLater reports flags and variables that nothing heeds yet.
@@ -51,7 +61,7 @@ func (r *reader) refuseLater(flags *pflag.FlagSet) {
 func (r *reader) misspelt(environ []string) {
 	var known []string
 	for _, s := range settings() {
-		known = append(known, s.env())
+		known = append(known, s.env()...)
 	}
 	for _, l := range laterSettings {
 		known = append(known, envPrefix+l.env)

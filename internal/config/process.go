@@ -32,21 +32,22 @@ func (p process) sections(r *reader) []field {
 		p.field(r, "grpc", "listen.grpc"), p.field(r, "metrics", "listen.metrics"), p.field(r, "admin", "listen.admin"),
 		r.later("http", "listen.http"), r.later("trusted_proxies", "listen.trusted_proxies"),
 	}
-	store := []field{p.field(r, "type", "store.type")}
-	for _, name := range []string{"path", "stack", "region", "endpoint_url", "create", "max_writes_per_second"} {
-		store = append(store, r.later(name, "store."+name))
+	store := []field{r.later("path", "store.path")}
+	for _, name := range []string{"type", "stack", "region", "endpoint_url", "create", "max_writes_per_second"} {
+		store = append(store, p.field(r, name, "store."+name))
 	}
+	rejections := section("rejections", p.field(r, "entries", "charge.rejections.entries"), p.field(r, "bytes", "charge.rejections.bytes"))
 	return []field{
 		section("listen", listen...),
 		section("store", store...),
-		section("charge", p.field(r, "slack", "charge.slack"), r.later("rejections", "charge.rejections")),
+		section("charge", p.field(r, "slack", "charge.slack"), rejections),
 		p.field(r, "namespace", "namespace"),
 		p.field(r, "decision_timeout", "decision_timeout"),
 		p.field(r, "on_unavailable", "on_unavailable"),
+		p.field(r, "local_share", "local_share"),
 		p.field(r, "no_match", "no_match"),
 		p.field(r, "client_ip", "client_ip"),
 		r.later("tls", "tls"),
-		r.later("local_share", "local_share"),
 		r.later("response_headers", "response_headers"),
 	}
 }
@@ -65,7 +66,7 @@ func (r *reader) layer(p process, flags *pflag.FlagSet) (*layers, error) {
 	file := map[string]any{}
 	for _, s := range settings() {
 		v.SetDefault(s.key, s.def)
-		if err := v.BindEnv(s.key, s.env()); err != nil {
+		if err := v.BindEnv(append([]string{s.key}, s.env()...)...); err != nil {
 			return nil, err
 		}
 		if f := lookup(flags, s.flag); f != nil {
@@ -95,7 +96,7 @@ func put(into map[string]any, key, value string) {
 		inner = map[string]any{}
 		into[section] = inner
 	}
-	inner[rest] = value
+	put(inner, rest, value)
 }
 
 func lookup(flags *pflag.FlagSet, name string) *pflag.Flag {
@@ -111,8 +112,10 @@ func (l *layers) origin(s *setting) (outside string, n *yamltree.Node) {
 	if f := lookup(l.flags, s.flag); f != nil && f.Changed {
 		return "--" + s.flag, nil
 	}
-	if os.Getenv(s.env()) != "" {
-		return s.env(), nil
+	for _, name := range s.env() {
+		if os.Getenv(name) != "" {
+			return name, nil
+		}
 	}
 	return "", l.process[s.key]
 }
@@ -134,8 +137,14 @@ func (l *layers) settle() *checked {
 	all := settings()
 	byKey := map[string]*setting{}
 	for i := range all {
+		byKey[all[i].key] = &all[i]
+	}
+	store := l.chosenStore(byKey)
+	for i := range all {
 		s := &all[i]
-		byKey[s.key] = s
+		if l.foreign(s, store) {
+			continue
+		}
 		if complaint, hint := s.set(c, l.viper.GetString(s.key)); complaint != "" {
 			l.problem(s, false, complaint, hint)
 		}

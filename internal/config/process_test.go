@@ -57,7 +57,9 @@ func TestDefaults(t *testing.T) {
 			Log:           config.Log{Level: slog.LevelInfo, Format: "text"},
 			Namespace:     "default",
 			OnUnavailable: ratelimit.FallbackError,
+			LocalShare:    0.1,
 			Slack:         50 * time.Millisecond,
+			Rejections:    config.Rejections{Entries: 100_000, Bytes: 64 << 20},
 		}
 		if diff := cmp.Diff(want, *c, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Rules" }, cmp.Ignore())); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
@@ -130,6 +132,81 @@ no_match: deny
 	}
 }
 
+// TestTheStore holds what says which store is meant, and how it is asked.
+func TestTheStore(t *testing.T) {
+	dynamodb := func(change func(*config.Store)) config.Store {
+		s := config.Store{Type: config.StoreDynamoDB, Stack: "extauthz", MaxWritesPerSecond: 2000}
+		change(&s)
+		return s
+	}
+	for name, c := range map[string]struct {
+		file string
+		env  map[string]string
+		args []string
+		want config.Store
+	}{
+		"by default": {want: config.Store{Type: config.StoreEmbedded}},
+		"defaults of DynamoDB": {
+			file: "store: {type: dynamodb}",
+			want: dynamodb(func(*config.Store) {}),
+		},
+		"all of it": {
+			file: "store: {type: dynamodb, stack: prod, region: eu-west-1, endpoint_url: 'https://vpce.example:443/x', create: true, max_writes_per_second: 50}",
+			want: config.Store{
+				Type: config.StoreDynamoDB, Stack: "prod", Region: "eu-west-1", EndpointURL: "https://vpce.example:443/x", Create: true, MaxWritesPerSecond: 50,
+			},
+		},
+		"a stack by flag": {
+			file: "store: {type: embedded}", args: []string{"--stack", "flag", "--region=eu-west-2", "--endpoint-url=http://[::1]:8000"},
+			want: dynamodb(func(s *config.Store) { s.Stack, s.Region, s.EndpointURL = "flag", "eu-west-2", "http://[::1]:8000" }),
+		},
+		"a stack by the flag's other name": {
+			env: map[string]string{"EXTAUTHZ_STACK": "env"}, args: []string{"--name", "flag"},
+			want: dynamodb(func(s *config.Store) { s.Stack = "flag" }),
+		},
+		"a stack by environment": {
+			file: "store: {type: dynamodb, stack: file, region: eu-west-1}",
+			env:  map[string]string{"EXTAUTHZ_STACK": "env", "EXTAUTHZ_STORE_STACK": "other", "EXTAUTHZ_ENDPOINT_URL": "http://env:1"},
+			want: dynamodb(func(s *config.Store) { s.Stack, s.Region, s.EndpointURL = "env", "eu-west-1", "http://env:1" }),
+		},
+		"a stack by the long name": {
+			env:  map[string]string{"EXTAUTHZ_STORE_STACK": "long", "EXTAUTHZ_STORE_CREATE": "true", "EXTAUTHZ_STORE_MAX_WRITES_PER_SECOND": "1"},
+			want: dynamodb(func(s *config.Store) { s.Stack, s.Create, s.MaxWritesPerSecond = "long", true, 1 }),
+		},
+		"an embedded one all the same": {
+			file: "store: {type: dynamodb, create: false}", env: map[string]string{"EXTAUTHZ_STORE_TYPE": "embedded"},
+			want: config.Store{Type: config.StoreEmbedded},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range c.env {
+				t.Setenv(k, v)
+			}
+			got, report := config.Parse("x.yaml", []byte(c.file), flags(t, c.args...))
+			if got == nil || len(report.Problems) > 0 {
+				t.Fatal(report)
+			}
+			if diff := cmp.Diff(c.want, got.Store); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRejectionsAndLocalShare(t *testing.T) {
+	const text = "charge: {rejections: {entries: 7, bytes: 2GiB}}\non_unavailable: local\nlocal_share: 1\nlimits: {system: {on_unavailable: local}}"
+	c, report := config.Parse("x.yaml", []byte(text), config.Options{})
+	if c == nil {
+		t.Fatal(report)
+	}
+	if diff := cmp.Diff(config.Rejections{Entries: 7, Bytes: 2 << 30}, c.Rejections); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if c.OnUnavailable != ratelimit.FallbackLocal || c.LocalShare != 1 || c.Limits.System.OnUnavailable != ratelimit.FallbackLocal {
+		t.Errorf("%s with a share of %v, of the system %s", c.OnUnavailable, c.LocalShare, c.Limits.System.OnUnavailable)
+	}
+}
+
 // TestOutsideTheFile holds that a fault is told where it was said.
 func TestOutsideTheFile(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -150,26 +227,45 @@ func TestOutsideTheFile(t *testing.T) {
 			},
 		},
 		"later": {
-			env: map[string]string{"EXTAUTHZ_STACK": "s", "EXTAUTHZ_STORE_REGION": "r", "EXTAUTHZ_ENDPOINT_URL": "u", "EXTAUTHZ_LISTEN_HTTP": ":1", "EXTAUTHZ_TLS_CERT": "c"},
-			args: []string{
-				"--stack", "s", "--region", "r", "--endpoint-url", "u", "--http", ":1", "--ratelimit-config", "d", "--store-type", "dynamodb",
-			},
+			env:  map[string]string{"EXTAUTHZ_LISTEN_HTTP": ":1", "EXTAUTHZ_TLS_CERT": "c", "EXTAUTHZ_STORE_PATH": "/x"},
+			args: []string{"--http", ":1", "--ratelimit-config", "d"},
 			want: []string{
-				"--stack: the flag is not supported yet", "EXTAUTHZ_STACK: the variable is not supported yet",
-				"--region: the flag is not supported yet",
-				"--endpoint-url: the flag is not supported yet", "EXTAUTHZ_ENDPOINT_URL: the variable is not supported yet",
 				"--http: the flag is not supported yet", "EXTAUTHZ_LISTEN_HTTP: the variable is not supported yet",
 				"--ratelimit-config: the flag is not supported yet",
-				"EXTAUTHZ_STORE_REGION: the variable is not supported yet",
+				"EXTAUTHZ_STORE_PATH: the variable is not supported yet",
 				"EXTAUTHZ_TLS_CERT: the variable is not supported yet",
-				"--store-type: dynamodb is not supported yet",
+			},
+		},
+		"the embedded store": {
+			env:  map[string]string{"EXTAUTHZ_ENDPOINT_URL": "http://localhost:8000", "EXTAUTHZ_STORE_CREATE": "false"},
+			args: []string{"--store-type", "embedded", "--stack", "s3", "--region", "eu-west-1"},
+			want: []string{
+				"--stack: store.stack is for a store of type dynamodb, and this one is embedded (set store.type: dynamodb)",
+				"--region: store.region is for a store of type dynamodb, and this one is embedded (set store.type: dynamodb)",
+				"EXTAUTHZ_ENDPOINT_URL: store.endpoint_url is for a store of type dynamodb, and this one is embedded (set store.type: dynamodb)",
+			},
+		},
+		"the DynamoDB store": {
+			env: map[string]string{
+				"EXTAUTHZ_STACK": "a b", "EXTAUTHZ_STORE_REGION": "EU", "EXTAUTHZ_STORE_ENDPOINT_URL": "ftp://x", "EXTAUTHZ_STORE_CREATE": "1",
+				"EXTAUTHZ_STORE_MAX_WRITES_PER_SECOND": "1e3", "EXTAUTHZ_CHARGE_REJECTIONS_BYTES": "x", "EXTAUTHZ_LOCAL_SHARE": "NaN",
+			},
+			want: []string{
+				`EXTAUTHZ_STACK: "a b" is not a table's name: 3 to 255 letters, digits and _ . -`,
+				`EXTAUTHZ_STORE_REGION: "EU" is not a region's name (as in eu-west-1)`,
+				`EXTAUTHZ_STORE_ENDPOINT_URL: "ftp://x" is not the URL of a server (as in http://localhost:8000)`,
+				`EXTAUTHZ_STORE_CREATE: "1" is not one of true, false`,
+				`EXTAUTHZ_STORE_MAX_WRITES_PER_SECOND: "1e3" is not a whole number from 1 to 1000000`,
+				`EXTAUTHZ_CHARGE_REJECTIONS_BYTES: "x" is not a size (a whole number of bytes, or of KiB, MiB or GiB, as in 64MiB)`,
+				`EXTAUTHZ_LOCAL_SHARE: "NaN" is not a number above 0, and 1 at most (as in 0.1)`,
 			},
 		},
 		"misspelt": {
-			env: map[string]string{"EXTAUTHZ_NAMESPCE": "x", "EXTAUTHZ_GRPC": ":1", "EXTAUTHZ_TEST_LONG": "1"},
+			env: map[string]string{"EXTAUTHZ_NAMESPCE": "x", "EXTAUTHZ_GRPC": ":1", "EXTAUTHZ_TEST_LONG": "1", "EXTAUTHZ_REGION": "eu-west-1"},
 			want: []string{
 				"EXTAUTHZ_GRPC: warning: nothing reads this variable (did you mean EXTAUTHZ_LISTEN_GRPC?)",
 				"EXTAUTHZ_NAMESPCE: warning: nothing reads this variable (did you mean EXTAUTHZ_NAMESPACE?)",
+				"EXTAUTHZ_REGION: warning: nothing reads this variable (did you mean EXTAUTHZ_STORE_REGION?)",
 			},
 		},
 	} {
@@ -215,15 +311,12 @@ func TestRestartNeeded(t *testing.T) {
 		"no_match: deny\nnamespace: x\ndecision_timeout: 1s": nil,
 		`listen: {metrics: ""}`:                              {"listen"},
 		"charge: {slack: 1ms}\nlisten: {admin: 'unix:/x'}":   {"listen", "charge.slack"},
+		"store: {type: dynamodb}":                            {"store"},
+		"charge: {rejections: {bytes: 1MiB}}":                {"charge.rejections"},
 	} {
 		if diff := cmp.Diff(want, config.RestartNeeded(old, load(text))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", text, diff)
 		}
-	}
-	other := *old
-	other.Store.Type = "other"
-	if diff := cmp.Diff([]string{"store"}, config.RestartNeeded(old, &other)); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

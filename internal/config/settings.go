@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ type setting struct {
 	flag  string // empty: none
 	usage string // of the flag
 	def   string
+	short string // of the environment variable that says it too, without the prefix
+	of    string // the type of store that it is for; empty: any
 	// set checks a value and takes it; complaint is empty when it is right.
 	set func(c *checked, value string) (complaint, hint string)
 }
@@ -28,16 +31,18 @@ type checked struct {
 	clientIP string
 }
 
-// env is the environment variable of a setting.
-func (s *setting) env() string { return envName(s.key) }
-
-func envName(key string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+// env are the environment variables of a setting; the first that is set counts.
+func (s *setting) env() []string {
+	long := envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+	if s.short == "" {
+		return []string{long}
+	}
+	return []string{envPrefix + s.short, long}
 }
 
 // settings are all that can be set, with their defaults.
 func settings() []setting {
-	return []setting{
+	return append(storeSettings(), []setting{
 		{
 			key: "listen.grpc", flag: "grpc", def: ":8081", usage: "`address` for gRPC: host:port, [::1]:port or unix:/path",
 			set: func(c *checked, v string) (string, string) {
@@ -60,16 +65,6 @@ func settings() []setting {
 			set: func(c *checked, v string) (string, string) {
 				c.Listen.Admin = v
 				return checkAddress(v)
-			},
-		},
-		{
-			key: "store.type", flag: "store-type", def: "embedded", usage: "where buckets live: embedded",
-			set: func(c *checked, v string) (string, string) {
-				c.Store.Type = v
-				if v == "dynamodb" {
-					return "dynamodb" + notYet, ""
-				}
-				return oneOf(v, "embedded")
 			},
 		},
 		{
@@ -99,6 +94,7 @@ func settings() []setting {
 				return complaint, hint
 			},
 		},
+		{key: "local_share", def: "0.1", set: setLocalShare},
 		{
 			key: "no_match", def: "allow",
 			set: func(c *checked, v string) (string, string) {
@@ -113,27 +109,16 @@ func settings() []setting {
 				return "", ""
 			},
 		},
-	}
+	}...)
 }
 
 // laterSettings are those that nothing heeds yet, by the names of their flags,
 // where they have one. They are refused, so that nobody relies on them.
 var laterSettings = []struct{ flag, env string }{
-	{"stack", "STACK"},
-	{"region", "REGION"},
-	{"endpoint-url", "ENDPOINT_URL"},
 	{"http", "LISTEN_HTTP"},
 	{"ratelimit-config", "RATELIMIT_CONFIG"},
-	{"", "STORE_STACK"},
-	{"", "STORE_REGION"},
-	{"", "STORE_ENDPOINT_URL"},
 	{"", "STORE_PATH"},
-	{"", "STORE_CREATE"},
-	{"", "STORE_MAX_WRITES_PER_SECOND"},
-	{"", "CHARGE_REJECTIONS_ENTRIES"},
-	{"", "CHARGE_REJECTIONS_BYTES"},
 	{"", "LISTEN_TRUSTED_PROXIES"},
-	{"", "LOCAL_SHARE"},
 	{"", "RESPONSE_HEADERS"},
 	{"", "TLS_CERT"},
 	{"", "TLS_KEY"},
@@ -156,11 +141,17 @@ func oneOf(v string, known ...string) (complaint, hint string) {
 // fallback reads what to answer when the store doesn't.
 func fallback(v string) (f ratelimit.Fallback, complaint, hint string) {
 	f, _ = ratelimit.ParseFallback(v)
-	if f == ratelimit.FallbackLocal {
-		return f, "local" + notYet, ""
-	}
-	complaint, hint = oneOf(v, "error", "allow", "deny")
+	complaint, hint = oneOf(v, "error", "allow", "deny", "local")
 	return f, complaint, hint
+}
+
+func setLocalShare(c *checked, v string) (complaint, hint string) {
+	share, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(share > 0 && share <= 1) {
+		return fmt.Sprintf("%q is not a number above 0, and 1 at most", v), "as in 0.1"
+	}
+	c.LocalShare = share
+	return "", ""
 }
 
 func setLogLevel(c *checked, v string) (complaint, hint string) {

@@ -2,8 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/extauthz/extauthz/internal/admin"
@@ -15,16 +15,18 @@ import (
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
-// policyOf is a configuration as decisions are made by it.
-func policyOf(c *config.Config) *decision.Policy {
+// policyOf is a configuration as decisions are made by it; inProcess says that
+// the store in use is.
+func policyOf(c *config.Config, inProcess bool) *decision.Policy {
 	return &decision.Policy{
 		ID:            c.Sum,
 		Rules:         c.Rules,
 		Resolver:      hierarchy.NewResolver(c.Namespace, c.Limits),
 		DenyNoMatch:   c.DenyNoMatch,
 		OnUnavailable: c.OnUnavailable,
+		LocalShare:    c.LocalShare,
 		Timeout:       c.DecisionTimeout,
-		InProcess:     c.Store.Type == "embedded",
+		InProcess:     inProcess,
 	}
 }
 
@@ -32,37 +34,32 @@ func policyOf(c *config.Config) *decision.Policy {
 type core struct {
 	metrics  *telemetry.Metrics
 	observer *telemetry.Observer
-	embedded *embedstore.Store
-	store    *telemetry.Store
+	store    *store
+	counted  *telemetry.Store // the store, as the limiter has it
 	limiter  *ratelimit.Limiter
 	decider  *decision.Decider
 }
 
-// timed is of how many operations of the in-process store one is timed: it
-// takes less time than looking at the clock.
-const timed = 16
-
-func newCore(c *config.Config, version string, log *slog.Logger) (*core, error) {
-	k := &core{metrics: telemetry.NewMetrics(version), embedded: embedstore.New(embedstore.Config{})}
-	k.observer = telemetry.NewObserver(k.metrics, log)
-	k.store = k.metrics.Store(k.embedded, timed)
-	k.metrics.Buckets(k.embedded.Len)
-	limiter, err := ratelimit.New(ratelimit.Config{Store: k.store, Slack: c.Slack})
-	if err != nil {
-		return nil, fmt.Errorf("making the limiter: %w", err)
+// newCore opens the store. The caller closes the core.
+func newCore(ctx context.Context, o *Options) (*core, error) {
+	c := o.Config
+	k := &core{metrics: telemetry.NewMetrics(o.Version)}
+	k.observer = telemetry.NewObserver(k.metrics, o.Log)
+	var err error
+	if k.store, err = openStore(ctx, c, k.metrics, o.Log); err != nil {
+		return nil, err
 	}
-	k.limiter = limiter
-	k.decider = decision.New(limiter, k.observer)
+	k.counted = k.metrics.Store(k.store, k.store.sample)
+	k.limiter, err = ratelimit.New(ratelimit.Config{Store: k.counted, Slack: c.Slack, Remote: k.store.remote})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making the limiter: %w", err), k.store.close())
+	}
+	k.decider = decision.New(k.limiter, k.observer)
 	return k, nil
 }
 
 // sweepEvery is how often memory of buckets that are full again is given back.
 const sweepEvery = 10 * time.Second
-
-// sweep gives back memory until ctx is done.
-func (k *core) sweep(ctx context.Context) {
-	every(ctx, sweepEvery, func(now time.Time) { k.embedded.Sweep(ratelimit.StampOf(now)) })
-}
 
 // every calls f at an interval until ctx is done.
 func every(ctx context.Context, interval time.Duration, f func(now time.Time)) {
@@ -86,5 +83,5 @@ func Explain(ctx context.Context, c *config.Config, q *admin.Question) (*admin.E
 		return nil, fmt.Errorf("making the limiter: %w", err)
 	}
 	explainer := admin.Explainer{Decider: decision.New(limiter, nil), Limiter: limiter}
-	return explainer.Explain(ctx, policyOf(c), q)
+	return explainer.Explain(ctx, policyOf(c, true), q)
 }

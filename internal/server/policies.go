@@ -45,7 +45,7 @@ func (p *policies) inForce() *decision.Policy { return p.current.Load() }
 
 // use puts a configuration in force. The caller holds mu, or is alone.
 func (p *policies) use(c *config.Config) {
-	policy := policyOf(c)
+	policy := policyOf(c, p.started.Store.Type == config.StoreEmbedded)
 	p.observer.Use(policy)
 	p.current.Store(policy)
 	p.info.Config, p.info.Loaded, p.info.Refused = c.Sum, p.now().UTC(), ""

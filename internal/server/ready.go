@@ -29,8 +29,9 @@ type readiness struct {
 	serving atomic.Bool
 }
 
-func newReadiness(s *telemetry.Store) (*readiness, error) {
-	key, err := ratelimit.NewKey(ratelimit.DefaultNamespace, "readyz", "readyz", "probe")
+// newReadiness asks the store for a key of a namespace.
+func newReadiness(s *telemetry.Store, namespace string) (*readiness, error) {
+	key, err := ratelimit.NewKey(namespace, "readyz", "readyz", "probe")
 	if err != nil {
 		return nil, fmt.Errorf("making the key of the readiness probe: %w", err)
 	}

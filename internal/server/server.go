@@ -86,17 +86,17 @@ type httpServer struct {
 func start(ctx context.Context, o *Options) (*server, error) {
 	s := &server{options: o}
 	if err := s.prepare(ctx); err != nil {
-		return nil, errors.Join(err, s.closeListeners())
+		return nil, errors.Join(err, s.closeListeners(), s.closeCore(ctx))
 	}
 	return s, nil
 }
 
 func (s *server) prepare(ctx context.Context) (err error) {
 	o := s.options
-	if s.core, err = newCore(o.Config, o.Version, o.Log); err != nil {
+	if s.core, err = newCore(ctx, o); err != nil {
 		return err
 	}
-	if s.ready, err = newReadiness(s.core.store); err != nil {
+	if s.ready, err = newReadiness(s.core.counted, o.Config.Namespace); err != nil {
 		return err
 	}
 	s.policies = newPolicies(o, s.core)
@@ -192,7 +192,7 @@ func (s *server) run(ctx context.Context) error {
 	o := s.options
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := s.grpc.Serve(s.grpcListener); err != nil {
+		if err := s.grpc.Serve(s.grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("serving gRPC: %w", err)
 		}
 		return nil
@@ -206,7 +206,7 @@ func (s *server) run(ctx context.Context) error {
 		})
 	}
 	background, stopBackground := context.WithCancel(running)
-	group.Go(func() error { s.core.sweep(background); return nil })
+	group.Go(func() error { return s.core.store.tend(background) })
 	group.Go(func() error { s.reloads(background); return nil })
 	s.ready.serving.Store(true)
 	a := s.addresses()
@@ -219,7 +219,20 @@ func (s *server) run(ctx context.Context) error {
 	<-running.Done()
 	stopBackground()
 	stopped := s.stop(ctx)
-	return errors.Join(group.Wait(), stopped)
+	err := errors.Join(group.Wait(), stopped, s.closeCore(ctx))
+	o.Log.Info("stopped")
+	return err
+}
+
+// closeCore gives what was charged and is still out its time to come back, then
+// closes the store.
+func (s *server) closeCore(ctx context.Context) error {
+	if s.core == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
+	defer cancel()
+	return s.core.close(ctx)
 }
 
 // reloads loads the configuration when it has changed, or when it is asked for.
@@ -285,7 +298,6 @@ func (s *server) stop(ctx context.Context) error {
 	for _, h := range s.http {
 		errs = append(errs, stopHTTP(ctx, h.server))
 	}
-	s.options.Log.Info("stopped")
 	return errors.Join(errs...)
 }
 

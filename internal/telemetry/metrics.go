@@ -32,6 +32,8 @@ type Metrics struct {
 
 	storeOps     *prometheus.CounterVec // :: operation, outcome
 	storeSeconds *prometheus.HistogramVec
+	dynamoCalls  *prometheus.CounterVec // :: request, kind
+	throttles    *prometheus.CounterVec // :: reason
 
 	reloads          *prometheus.CounterVec // :: result
 	reloadSuccessful prometheus.Gauge
@@ -79,6 +81,8 @@ func (m *Metrics) newStore() {
 	m.storeOps = m.counters("store_operations_total", "Operations of the store.", "operation", "outcome")
 	m.storeSeconds = m.histograms("store_operation_duration_seconds", "Time of the store's operations, of a sample.",
 		[]float64{1e-6, 1e-5, 1e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.25, 1}, "operation")
+	m.dynamoCalls = m.counters("dynamodb_calls_total", "Calls to DynamoDB, by what became of them.", "request", "kind")
+	m.throttles = m.counters("dynamodb_throttles_total", "Why DynamoDB throttled calls, in its own words.", "reason")
 }
 
 func (m *Metrics) newConfig(version string) {
