@@ -2,6 +2,8 @@ package hierarchy
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -40,9 +42,9 @@ type Mark struct {
 // Change is the record of one change of a namespace's configuration. It is
 // kept for [KeepChanges] at least.
 type Change struct {
-	Revision int64
-	At       time.Time // by the changer's clock, to the millisecond
-	Refs     []Ref     // the items that the change wrote
+	Revision int64     `json:"revision"`
+	At       time.Time `json:"at"`   // by the changer's clock, to the millisecond
+	Refs     []Ref     `json:"refs"` // the items that the change wrote
 }
 
 // KeepChanges is how long a store keeps the record of a change. A process that
@@ -128,15 +130,16 @@ type Actor struct {
 type Event struct {
 	// ID is a ULID: by time, and for events of one millisecond in the order of
 	// the changes. It is unique in its namespace.
-	ID       string
-	At       time.Time
-	By       Actor
-	Action   string
-	Target   Ref
-	Revision int64 // the namespace's after the change
+	ID       string    `json:"id"`
+	At       time.Time `json:"at"`
+	By       Actor     `json:"by"`
+	Action   string    `json:"action"`
+	Target   Ref       `json:"target"`
+	Revision int64     `json:"revision"` // the namespace's after the change
 	// Before and After are nil where there was, or is, no such item, and for
 	// what happens to the namespace itself.
-	Before, After *Item
+	Before *Item `json:"before,omitempty"`
+	After  *Item `json:"after,omitempty"`
 }
 
 // Selector selects items: those that match each of its fields. The zero
@@ -151,6 +154,19 @@ type Selector struct {
 	Deleted bool
 }
 
+// Selects reports whether the selector selects an item of this name.
+func (s *Selector) Selects(r Ref) bool {
+	switch {
+	case len(s.Kinds) > 0 && !slices.Contains(s.Kinds, r.Kind),
+		s.Name != "" && s.Name != r.Name,
+		s.Resource != "" && s.Resource != r.Resource:
+		return false
+	case r.Name == "":
+		return strings.HasPrefix(r.Resource, s.Prefix)
+	}
+	return strings.HasPrefix(r.Name, s.Prefix)
+}
+
 // Page says which part of a list is wanted.
 type Page struct {
 	// Limit is the most to return; 0 is [DefaultPage]. A store may return less,
@@ -158,6 +174,14 @@ type Page struct {
 	Limit int
 	// After is the Next of the part before this one, empty for the first.
 	After string
+}
+
+// Size is how many are wanted, between 1 and [MaxPage].
+func (p Page) Size() int {
+	if p.Limit <= 0 {
+		return DefaultPage
+	}
+	return min(p.Limit, MaxPage)
 }
 
 // The sizes of pages.
