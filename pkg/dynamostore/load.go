@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/smithy-go/logging"
@@ -37,11 +37,11 @@ var (
 //
 // What the SDK has to say goes to log, then and later; nil: nowhere.
 func LoadAWS(ctx context.Context, region string, log *slog.Logger) (aws.Config, error) {
-	options := []func(*config.LoadOptions) error{config.WithLogger(sdkLogger(log))}
+	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithLogger(sdkLogger(log))}
 	if region != "" {
-		options = append(options, config.WithRegion(region))
+		options = append(options, awsconfig.WithRegion(region))
 	}
-	c, err := config.LoadDefaultConfig(ctx, options...)
+	c, err := awsconfig.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("loading the AWS configuration: %w", err)
 	}
