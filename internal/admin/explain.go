@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/pkg/descriptors"
@@ -12,6 +13,9 @@ import (
 
 // maxDescriptors is how many descriptors a question may have.
 const maxDescriptors = 1000
+
+// lookTimeout bounds what is asked of the store for an explanation.
+const lookTimeout = 5 * time.Second
 
 // errQuestion is what is wrong with a question that is neither.
 var errQuestion = errors.New("a question has a domain and descriptors, or a path")
@@ -30,6 +34,8 @@ func (x Explainer) Explain(ctx context.Context, p *decision.Policy, q *Question)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	a := x.Decider.Look(ctx, p, reqs)
 	e := &Explanation{
 		Verdict: a.Verdict.String(), Reason: a.Reason, RetryAfterSeconds: a.RetryAfter.Seconds(),

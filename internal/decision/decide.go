@@ -3,6 +3,7 @@ package decision
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/extauthz/extauthz/pkg/descriptors"
@@ -28,13 +29,15 @@ var errTooMany = fmt.Errorf("the request makes more than %d charges", MaxCharges
 type Decider struct {
 	limiter  Limiter
 	observer Observer
+	behind   sync.WaitGroup // of shadows
 }
 
 // New makes a Decider; a nil observer counts nothing.
 func New(l Limiter, o Observer) *Decider { return &Decider{limiter: l, observer: o} }
 
 // Decide answers a call: one request for each descriptor of RLS, one in all for
-// ext_authz. All charges of a call are one decision.
+// ext_authz. All charges of a call are one decision. What rules that aren't
+// enforced would decide is decided after it, without keeping the caller.
 func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Request) Answer {
 	start := d.limiter.Now()
 	if timeout := p.timeout(ctx, start); timeout > 0 {
@@ -57,14 +60,39 @@ func (d *Decider) Look(ctx context.Context, p *Policy, reqs []*descriptors.Reque
 	return c.answer(ctx, reqs)
 }
 
+// Wait waits until everything that was begun is decided. Decide must not be
+// called any more.
+func (d *Decider) Wait() { d.behind.Wait() }
+
+// shadowTimeout bounds the decision of a shadow, which nobody waits for.
+const shadowTimeout = autoMost
+
 // shadows charges the rules that aren't enforced, each on a bucket of its own.
+// Where that takes a store's answer, the call doesn't wait for it.
 func (d *Decider) shadows(ctx context.Context, p *Policy, now time.Time, parts []Part) {
+	var all []descriptors.RuleCharge
 	for i := range parts {
-		for _, s := range parts[i].Outcome.Shadows {
-			dec, err := d.limiter.Decide(ctx, ratelimit.Ask{Now: now, Resolver: p.Resolver, Charges: []ratelimit.Charge{s.Charge}})
-			if d.observer != nil {
-				d.observer.Shadowed(p, s.Rule, &dec, err)
-			}
+		all = append(all, parts[i].Outcome.Shadows...)
+	}
+	switch {
+	case len(all) == 0:
+	case p.InProcess:
+		d.shadow(ctx, p, now, all)
+	default:
+		ctx := context.WithoutCancel(ctx)
+		d.behind.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, shadowTimeout)
+			defer cancel()
+			d.shadow(ctx, p, now, all)
+		})
+	}
+}
+
+func (d *Decider) shadow(ctx context.Context, p *Policy, now time.Time, all []descriptors.RuleCharge) {
+	for _, s := range all {
+		dec, err := d.limiter.Decide(ctx, ratelimit.Ask{Now: now, Resolver: p.Resolver, Charges: []ratelimit.Charge{s.Charge}})
+		if d.observer != nil {
+			d.observer.Shadowed(p, s.Rule, &dec, err)
 		}
 	}
 }

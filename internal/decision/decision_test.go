@@ -183,8 +183,10 @@ func TestShadowsAreCountedOnBucketsOfTheirOwn(t *testing.T) {
 	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, strict, perUser)
 	for range 2 {
 		f.want(f.decide(descriptor("user", "a")), Allow, "allowed")
+		f.decider.Wait()
 	}
 	f.want(f.decide(descriptor("user", "a")), Deny, "exceeded")
+	f.decider.Wait()
 	want := []ratelimit.Reason{ratelimit.ReasonAllowed, ratelimit.ReasonExceeded, ratelimit.ReasonExceeded}
 	for i := range want {
 		if i >= len(f.watch.shadowed) || f.watch.shadowed[i] != want[i] {
@@ -193,6 +195,36 @@ func TestShadowsAreCountedOnBucketsOfTheirOwn(t *testing.T) {
 	}
 	if len(f.watch.decided) != 3 {
 		t.Errorf("decided: %v", f.watch.decided)
+	}
+}
+
+// held is a store that answers writes of a variant's bucket when it is let go.
+type held struct {
+	ratelimit.Store
+	free chan struct{}
+}
+
+func (h held) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.State, error) {
+	if w.Key.Variant() != "" {
+		<-h.free
+	}
+	return h.Store.Apply(ctx, w)
+}
+
+// TestShadowsKeepNobodyWaiting: where a store has to be asked, the call is
+// answered before its shadows, even when its context ends.
+func TestShadowsKeepNobodyWaiting(t *testing.T) {
+	strict := perUser
+	strict.Name, strict.Enforce = text("strict"), text("0%")
+	store := held{embedstore.New(embedstore.Config{}), make(chan struct{})}
+	f := newFixture(t, store, hierarchy.Document{}, strict, perUser)
+	ctx, cancel := context.WithCancel(t.Context())
+	f.want(f.decider.Decide(ctx, f.policy, []*descriptors.Request{descriptor("user", "a")}), Allow, "allowed")
+	cancel()
+	close(store.free)
+	f.decider.Wait()
+	if len(f.watch.shadowed) != 1 || f.watch.shadowed[0] != ratelimit.ReasonAllowed {
+		t.Errorf("shadows: %v", f.watch.shadowed)
 	}
 }
 

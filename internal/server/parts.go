@@ -49,11 +49,12 @@ func newCore(ctx context.Context, o *Options) (*core, error) {
 	if k.store, err = openStore(ctx, c, k.metrics, o.Log); err != nil {
 		return nil, err
 	}
-	k.counted = k.metrics.Store(k.store, k.store.sample)
+	k.counted = k.metrics.Store(k.store, k.store.sample, o.Log)
 	k.limiter, err = ratelimit.New(ratelimit.Config{Store: k.counted, Slack: c.Slack, Remote: k.store.remote})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making the limiter: %w", err), k.store.close())
 	}
+	k.metrics.Limiter(k.limiter.Stats)
 	k.decider = decision.New(k.limiter, k.observer)
 	return k, nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -29,7 +30,7 @@ func (p *patient) Get(context.Context, ratelimit.Key) (ratelimit.State, error) {
 
 func TestReadiness(t *testing.T) {
 	store := new(patient)
-	ready, err := newReadiness(telemetry.NewMetrics("v1").Store(store, 1), ratelimit.DefaultNamespace)
+	ready, err := newReadiness(telemetry.NewMetrics("v1").Store(store, 1, slog.New(slog.DiscardHandler)), ratelimit.DefaultNamespace)
 	mustDo(t, err)
 	var ahead time.Duration
 	ready.now = func() time.Time { return time.Now().Add(ahead) }

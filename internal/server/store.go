@@ -161,6 +161,7 @@ func (d *dynamoDB) close() error {
 
 // close finishes what is out to the store, then closes it.
 func (k *core) close(ctx context.Context) error {
+	k.decider.Wait()
 	var errs []error
 	if err := k.limiter.Close(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("waiting for the last writes: %w", err))

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
 // namespace begins the name of every metric of ours.
@@ -136,9 +138,24 @@ func (m *Metrics) Handler() http.Handler {
 // Buckets has the number of live buckets read from the in-process store
 // whenever the metrics are.
 func (m *Metrics) Buckets(live func() int) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "buckets", Help: "Buckets held in memory: those that aren't full.",
-	}, func() float64 { return float64(live()) }))
+	m.gaugeOf("buckets", "Buckets held in memory: those that aren't full.", func() float64 { return float64(live()) })
+}
+
+// Limiter has what a limiter holds in memory read whenever the metrics are.
+func (m *Metrics) Limiter(stats func() ratelimit.Stats) {
+	m.gaugeOf("actors", "Buckets that are being charged in the store, or wait for their pace.",
+		func() float64 { return float64(stats().Actors) })
+	m.gaugeOf("store_requests_in_flight", "Requests to the store that haven't come back.",
+		func() float64 { return float64(stats().InFlight) })
+	m.gaugeOf("rejection_cache_entries", "Buckets in the rejection cache.",
+		func() float64 { return float64(stats().Entries) })
+	m.gaugeOf("rejection_cache_bytes", "About what the rejection cache takes in memory.",
+		func() float64 { return float64(stats().Bytes) })
+}
+
+// gaugeOf makes a gauge that is read when it is asked for.
+func (m *Metrics) gaugeOf(name, help string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, read))
 }
 
 // The results of a reload.

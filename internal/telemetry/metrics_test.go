@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
 // descriptions gives the names and labels of all metrics, as they describe
@@ -46,6 +48,7 @@ func descriptions(t *testing.T, m *Metrics) map[string][]string {
 func TestEveryMetricIsDocumented(t *testing.T) {
 	m := NewMetrics("v1")
 	m.Buckets(func() int { return 0 })
+	m.Limiter(func() ratelimit.Stats { return ratelimit.Stats{} })
 	want := map[string][]string{}
 	for name, labels := range descriptions(t, m) {
 		if strings.HasPrefix(name, namespace+"_") {
@@ -92,7 +95,8 @@ func filled(t *testing.T) *Metrics {
 	t.Helper()
 	m := NewMetrics("v1")
 	m.Buckets(func() int { return 7 })
-	for _, vec := range []*prometheus.CounterVec{m.decisions, m.matches, m.shadows, m.settles, m.unlimited, m.unknown, m.late, m.refused, m.storeOps} {
+	m.Limiter(func() ratelimit.Stats { return ratelimit.Stats{Actors: 1, InFlight: 2, Entries: 3, Bytes: 4} })
+	for _, vec := range []*prometheus.CounterVec{m.decisions, m.matches, m.shadows, m.settles, m.unlimited, m.unknown, m.late, m.refused, m.storeOps, m.dynamoCalls, m.throttles} {
 		vec.WithLabelValues(make([]string, labelsOf(t, vec))...).Inc()
 	}
 	m.duration.WithLabelValues(ProtocolRateLimit).Observe(0.001)

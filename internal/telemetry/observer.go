@@ -74,10 +74,15 @@ func (o *Observer) Decided(p *decision.Policy, reqs []*descriptors.Request, a *d
 	}
 	o.seconds[protocol].Observe(took.Seconds())
 	o.recorder(p).decided(protocol, a)
-	switch a.Reason {
-	case decision.ReasonInvalid:
+	for i := range a.Parts {
+		for _, f := range a.Parts[i].Outcome.InvalidShadows {
+			o.log.Debug("a request is invalid to a rule that isn't enforced", "protocol", protocolNames[protocol], "rule", nameOf(f.Rule), "err", f.Err)
+		}
+	}
+	switch {
+	case a.Reason == decision.ReasonInvalid:
 		o.log.Debug("a request is invalid", "protocol", protocolNames[protocol], "rule", nameOf(a.Rule), "err", a.Err)
-	case decision.ReasonUnavailable:
+	case a.Source == ratelimit.SourceFallback:
 		o.unanswered(protocol, a)
 	}
 }
@@ -87,10 +92,17 @@ func (o *Observer) unanswered(protocol int, a *decision.Answer) {
 	if errors.Is(a.Err, context.Canceled) { // the caller has gone
 		return
 	}
-	if held, ok := o.unavailable.pass(time.Now()); ok {
-		o.log.Warn("the store gave no answer in time", "protocol", protocolNames[protocol], "rule", nameOf(a.Rule),
-			"answer", a.Verdict.String(), "more_before", held, "err", a.Err)
+	held, ok := o.unavailable.pass(time.Now())
+	if !ok {
+		return
 	}
+	attrs := []any{
+		"protocol", protocolNames[protocol], "rule", nameOf(a.Rule), "answer", a.Verdict.String(), "source", a.Source.String(), "more_before", held,
+	}
+	if a.Err != nil {
+		attrs = append(attrs, "err", a.Err)
+	}
+	o.log.Warn("the store gave no answer in time", attrs...)
 }
 
 // Shadowed counts what a rule that isn't enforced would have decided.

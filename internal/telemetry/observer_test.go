@@ -15,6 +15,7 @@ import (
 
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/pkg/descriptors"
+	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/embedstore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -50,6 +51,7 @@ func policy(t *testing.T) *decision.Policy {
 		rule("misnamed", func(r *descriptors.RuleSource) {
 			r.ConsumeEach = []descriptors.NamedText{{Name: text("rmp"), Value: text("1")}}
 		}),
+		rule("senseless", func(r *descriptors.RuleSource) { r.Enforce, r.Entity = text("0%"), text("${1/0}") }),
 	}, descriptors.Options{Namespace: "default"})
 	for _, f := range faults {
 		t.Error(f)
@@ -74,7 +76,7 @@ func newAsker(t *testing.T, s ratelimit.Store, p *decision.Policy) *asker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limiter, err := ratelimit.New(ratelimit.Config{Store: a.metrics.Store(s, 1)})
+	limiter, err := ratelimit.New(ratelimit.Config{Store: a.metrics.Store(s, 1, log)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +96,9 @@ func TestDecisionsAreCounted(t *testing.T) {
 	p := policy(t)
 	a := newAsker(t, embedstore.New(embedstore.Config{}), p)
 	for range 3 {
-		for _, domain := range []string{"charged", "settled", "shadow", "limitless", "misnamed", "nobody's"} {
+		for _, domain := range []string{"charged", "settled", "shadow", "limitless", "misnamed", "senseless", "nobody's"} {
 			a.ask(t.Context(), p, domain)
+			a.decider.Wait()
 		}
 	}
 	want := `
@@ -106,19 +109,20 @@ extauthz_decisions_total{protocol="ratelimit",reason="allowed",rule="misnamed",s
 extauthz_decisions_total{protocol="ratelimit",reason="allowed",rule="settled",source="store",verdict="allow"} 3
 extauthz_decisions_total{protocol="ratelimit",reason="exceeded",rule="charged",source="store",verdict="deny"} 1
 extauthz_decisions_total{protocol="ratelimit",reason="no_limits",rule="limitless",source="store",verdict="allow"} 3
-extauthz_decisions_total{protocol="ratelimit",reason="no_match",rule="",source="store",verdict="allow"} 6
+extauthz_decisions_total{protocol="ratelimit",reason="no_match",rule="",source="store",verdict="allow"} 9
 # HELP extauthz_rule_matches_total Descriptors (ratelimit) and requests (ext_authz), by the rule that took them.
 # TYPE extauthz_rule_matches_total counter
 extauthz_rule_matches_total{action="charge",protocol="ratelimit",rule="charged"} 3
 extauthz_rule_matches_total{action="charge",protocol="ratelimit",rule="limitless"} 3
 extauthz_rule_matches_total{action="charge",protocol="ratelimit",rule="misnamed"} 3
 extauthz_rule_matches_total{action="charge",protocol="ratelimit",rule="settled"} 3
-extauthz_rule_matches_total{action="no_match",protocol="ratelimit",rule=""} 6
+extauthz_rule_matches_total{action="no_match",protocol="ratelimit",rule=""} 9
 # HELP extauthz_settled_charges_total Charges booked whatever the balance, of settle rules.
 # TYPE extauthz_settled_charges_total counter
 extauthz_settled_charges_total{rule="settled"} 3
 # HELP extauthz_shadow_decisions_total What rules that aren't enforced would have decided.
 # TYPE extauthz_shadow_decisions_total counter
+extauthz_shadow_decisions_total{rule="senseless",verdict="invalid"} 3
 extauthz_shadow_decisions_total{rule="shadow",verdict="allow"} 2
 extauthz_shadow_decisions_total{rule="shadow",verdict="deny"} 1
 # HELP extauthz_unknown_limits_total Limits that a rule's consume names and the bucket lacks.
@@ -183,8 +187,55 @@ func TestAnUnavailableStoreIsLoggedNowAndThen(t *testing.T) {
 	if n := strings.Count(a.log.String(), "the store gave no answer in time"); n != 1 {
 		t.Errorf("logged %d times, want once:\n%s", n, a.log)
 	}
+	if n := strings.Count(a.log.String(), `"the store fails" operation=get more_before=0 err="the cable is out"`); n != 1 {
+		t.Errorf("why is logged %d times, want once:\n%s", n, a.log)
+	}
 	if got := testutil.ToFloat64(a.metrics.decisions.WithLabelValues("ratelimit", "charged", "unavailable", "unavailable", "fallback")); got != 5 {
 		t.Errorf("%v decisions counted as unavailable, want 5", got)
+	}
+}
+
+// TestAFallbackThatAnswersIsCounted: whichever way on_unavailable answers, it is
+// seen to be no answer of the store's.
+func TestAFallbackThatAnswersIsCounted(t *testing.T) {
+	for fallback, labels := range map[ratelimit.Fallback][]string{
+		ratelimit.FallbackAllow: {"allow", "unavailable"},
+		ratelimit.FallbackDeny:  {"deny", "unavailable"},
+		ratelimit.FallbackLocal: {"allow", "allowed"},
+	} {
+		p := policy(t)
+		p.OnUnavailable = fallback
+		a := newAsker(t, silent{errors.New("the cable is out")}, p)
+		if got := a.ask(t.Context(), p, "charged"); got.Source != ratelimit.SourceFallback {
+			t.Errorf("%s: source %s", fallback, got.Source)
+		}
+		if got := testutil.ToFloat64(a.metrics.decisions.WithLabelValues("ratelimit", "charged", labels[0], labels[1], "fallback")); got != 1 {
+			t.Errorf("%s: %v decisions counted as %v", fallback, got, labels)
+		}
+		if !strings.Contains(a.log.String(), "source=fallback") {
+			t.Errorf("%s is not logged: %s", fallback, a.log)
+		}
+	}
+}
+
+func TestCallsToDynamoDBAreCounted(t *testing.T) {
+	m := NewMetrics("v1")
+	d := m.DynamoDB()
+	d.Called(dynamostore.Call{Request: dynamostore.RequestWrite})
+	d.Called(dynamostore.Call{Request: dynamostore.RequestWrite, Kind: dynamostore.KindThrottled, Reasons: []string{"TableWriteKeyRangeThroughputExceeded"}})
+	d.Called(dynamostore.Call{Request: dynamostore.RequestRead, Kind: dynamostore.KindThrottled})
+	for i := range 2 * mostReasons {
+		d.Called(dynamostore.Call{Kind: dynamostore.KindThrottled, Reasons: []string{strings.Repeat("x", i+1)}})
+	}
+	for kind, want := range map[string]float64{"ok": 1, "throttled": 1 + 2*mostReasons, "unknown": 0} {
+		if got := testutil.ToFloat64(m.dynamoCalls.WithLabelValues("write", kind)); got != want {
+			t.Errorf("%v writes are %s, want %v", got, kind, want)
+		}
+	}
+	for reason, want := range map[string]float64{"TableWriteKeyRangeThroughputExceeded": 1, "none": 1, "x": 1, "other": mostReasons + 2} {
+		if got := testutil.ToFloat64(m.throttles.WithLabelValues(reason)); got != want {
+			t.Errorf("%v throttled for %s, want %v", got, reason, want)
+		}
 	}
 }
 
@@ -202,7 +253,7 @@ func TestStoreOperationsAreCounted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := NewMetrics("v1")
-			s := m.Store(silent{tc.err}, 0)
+			s := m.Store(silent{tc.err}, 0, slog.New(slog.DiscardHandler))
 			if _, err := s.Apply(t.Context(), nil); !errors.Is(err, tc.err) {
 				t.Errorf("error %v, want the store's", err)
 			}
@@ -215,7 +266,7 @@ func TestStoreOperationsAreCounted(t *testing.T) {
 		})
 	}
 	m := NewMetrics("v1")
-	s := m.Store(silent{}, 16)
+	s := m.Store(silent{}, 16, slog.New(slog.DiscardHandler))
 	for range 32 {
 		if _, err := s.Get(t.Context(), ratelimit.Key{}); err != nil {
 			t.Fatal(err)

@@ -58,6 +58,9 @@ func (r *recorder) decided(protocol int, a *decision.Answer) {
 				series(&r.rule(o.Charges[j].Rule).settled, r.metrics.settles, nameOf(o.Charges[j].Rule)).Inc()
 			}
 		}
+		for j := range o.InvalidShadows {
+			r.rule(o.InvalidShadows[j].Rule).shadow(decision.Invalid)
+		}
 	}
 	for i := range a.Decision.Buckets {
 		b := &a.Decision.Buckets[i]
@@ -130,7 +133,7 @@ type ruleSeries struct {
 	name      string
 	decisions [protocols][verdicts][len(reasons)][sources]counter
 	matches   [protocols][actions]counter
-	shadows   [3]counter // allow, deny, unavailable
+	shadows   [verdicts]counter
 	settled   counter
 	unlimited counter
 	unknown   counter
@@ -170,8 +173,12 @@ func (s *ruleSeries) shadowed(d *ratelimit.Decision, err error) {
 	case !d.Allowed:
 		verdict = decision.Deny
 	}
-	i := [...]int{decision.Allow: 0, decision.Deny: 1, decision.Invalid: 1, decision.Unavailable: 2}[verdict]
-	series(&s.shadows[i], s.metrics.shadows, s.name, verdict.String()).Inc()
+	s.shadow(verdict)
+}
+
+// shadow counts what the rule would have decided.
+func (s *ruleSeries) shadow(v decision.Verdict) {
+	series(&s.shadows[v], s.metrics.shadows, s.name, v.String()).Inc()
 }
 
 // forget ends the series of a rule.

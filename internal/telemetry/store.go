@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 // answered.
 type Store struct {
 	store      ratelimit.Store
+	log        *slog.Logger
+	failures   gate
 	apply, get operation
 	// sample is of how many operations one is timed.
 	sample uint64
@@ -35,6 +38,7 @@ var _ ratelimit.Store = (*Store)(nil)
 
 // operation is what is counted of one.
 type operation struct {
+	name                            string
 	ok, refused, notApplied, failed prometheus.Counter
 	seconds                         prometheus.Observer
 	count                           atomic.Uint64
@@ -42,15 +46,20 @@ type operation struct {
 
 // Store wraps a store. One of sample operations is timed, and marks the store
 // as answering: for a store in the process the time taken is smaller than what
-// it takes to look at the clock. 0 times all.
-func (m *Metrics) Store(s ratelimit.Store, sample int) *Store {
-	c := &Store{store: s, sample: uint64(max(1, sample))}
+// it takes to look at the clock. 0 times all. Why it fails goes to the log, now
+// and then.
+func (m *Metrics) Store(s ratelimit.Store, sample int, log *slog.Logger) *Store {
+	c := &Store{store: s, log: log, failures: gate{every: failuresEvery}, sample: uint64(max(1, sample))}
 	m.operation(&c.apply, "apply", outcomeUnknown)
 	m.operation(&c.get, "get", outcomeError)
 	return c
 }
 
+// failuresEvery is how often at most a failing store is logged.
+const failuresEvery = 5 * time.Second
+
 func (m *Metrics) operation(o *operation, name, failed string) {
+	o.name = name
 	o.ok = m.storeOps.WithLabelValues(name, outcomeOK)
 	o.failed = m.storeOps.WithLabelValues(name, failed)
 	o.seconds = m.storeSeconds.WithLabelValues(name)
@@ -107,6 +116,9 @@ func (s *Store) end(o *operation, start time.Time, err error) {
 		o.ok.Inc()
 	} else {
 		answered = o.failure(err)
+		if !answered {
+			s.failed(o, err)
+		}
 	}
 	if start.IsZero() {
 		return
@@ -115,6 +127,13 @@ func (s *Store) end(o *operation, start time.Time, err error) {
 	o.seconds.Observe(now.Sub(start).Seconds())
 	if answered {
 		s.answered.Store(now.UnixNano())
+	}
+}
+
+// failed logs why an operation failed, now and then.
+func (s *Store) failed(o *operation, err error) {
+	if held, ok := s.failures.pass(time.Now()); ok {
+		s.log.Warn("the store fails", "operation", o.name, "more_before", held, "err", err)
 	}
 }
 
