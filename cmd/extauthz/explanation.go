@@ -15,12 +15,12 @@ func printExplanation(w io.Writer, q *admin.Question, e *admin.Explanation) erro
 	for i := range e.Requests {
 		r := &e.Requests[i]
 		printf(w, "%s\n", requestLine(q, i))
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, rule := range r.Rules {
-			printf(t, "  %s\t%s\t%s\n", rule.Rule, rule.Verdict, rule.Detail)
+		rows := make([]string, len(r.Rules))
+		for j, rule := range r.Rules {
+			rows[j] = fmt.Sprintf("  %s\t%s\t%s", rule.Rule, strings.ReplaceAll(rule.Verdict, "_", " "), rule.Detail)
 		}
-		if err := t.Flush(); err != nil {
-			return fmt.Errorf("printing: %w", err)
+		if err := printTable(w, rows); err != nil {
+			return err
 		}
 		if r.Rule == "" && r.Action == "no_match" {
 			printf(w, "  no rule takes it\n")
@@ -104,15 +104,27 @@ func printBucket(w io.Writer, b *admin.BucketExplanation, i int) error {
 		return nil
 	}
 	printf(w, "    %slimits from: %s\n", whose, b.Level)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	rows := make([]string, 0, len(b.Limits)+len(b.Unknown))
 	for _, l := range b.Limits {
-		printf(t, "      %s\t%s\ttakes %d\tof %d\t%s\n", l.Name, l.Text, l.Cost, l.Balance, verdictOf(&l))
+		rows = append(rows, fmt.Sprintf("      %s\t%s\ttakes %d\tof %d\t%s", l.Name, l.Text, l.Cost, l.Balance, verdictOf(&l)))
 	}
 	for _, name := range b.Unknown {
-		printf(t, "      %s\tnot there\tnot charged\t\t\n", name)
+		rows = append(rows, fmt.Sprintf("      %s\tnot there\tnot charged\t\t", name))
 	}
+	return printTable(w, rows)
+}
+
+// printTable prints rows whose cells stand between tabs, with the cells of a
+// column below each other.
+func printTable(w io.Writer, rows []string) error {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	printf(t, "%s", strings.Join(rows, "\n"))
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("printing: %w", err)
+	}
+	for line := range strings.Lines(b.String()) {
+		printf(w, "%s\n", strings.TrimRight(line, " \n"))
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func TestExplainChargesNothing(t *testing.T) {
 	for _, r := range rules {
 		verdicts = append(verdicts, r.Rule+" "+r.Verdict)
 	}
-	if diff := cmp.Diff([]string{"health other protocol", "everyone continued", "trial shadow", "chat took", "api not reached"}, verdicts); diff != "" {
+	if diff := cmp.Diff([]string{"health other_protocol", "everyone continued", "trial shadow", "chat took", "api not_reached"}, verdicts); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 }

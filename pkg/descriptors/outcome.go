@@ -96,19 +96,19 @@ func shorten(s string) string {
 	return s
 }
 
-// Verdict is what became of a rule for one request.
+// Verdict is what became of a rule for one request, as JSON has it.
 type Verdict string
 
 // The verdicts.
 const (
-	VerdictOtherProtocol Verdict = "other protocol"
-	VerdictNotMatched    Verdict = "not matched"
+	VerdictOtherProtocol Verdict = "other_protocol"
+	VerdictNotMatched    Verdict = "not_matched"
 	VerdictMissing       Verdict = "missing" // something that it needs isn't in the request
 	VerdictInvalid       Verdict = "invalid" // it can't make sense of the request
 	VerdictShadow        Verdict = "shadow"  // not enforced: charged beside, or passed over when invalid
 	VerdictContinued     Verdict = "continued"
 	VerdictTook          Verdict = "took"
-	VerdictNotReached    Verdict = "not reached"
+	VerdictNotReached    Verdict = "not_reached"
 )
 
 // Step is what became of one rule in an evaluation, and why.

@@ -386,8 +386,8 @@ func TestTrace(t *testing.T) {
 		got = append(got, strings.TrimRight(fmt.Sprintf("%s: %s: %s", s.Rule.Name(), s.Verdict, s.Detail), ": "))
 	}
 	want := []string{
-		"web: other protocol: it is for ext_authz",
-		"other: not matched",
+		"web: other_protocol: it is for ext_authz",
+		"other: not_matched",
 		"missing: missing: entity: ${descriptor.none} is missing",
 		"missing-match: missing: the match needs something that is missing",
 		"missing-consume: missing: consume needs something that is missing",
@@ -395,7 +395,7 @@ func TestTrace(t *testing.T) {
 		`broken-shadow: shadow: entity of rule "broken-shadow": division by zero`,
 		"all: continued",
 		"last: took",
-		"never: not reached",
+		"never: not_reached",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
