@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,7 +65,7 @@ before it.`,
 	fs.StringVar(&f.path, "path", "", "the `path`, with its query")
 	fs.StringArrayVar(&f.headers, "header", nil, "a header, `NAME:VALUE`; again for more of them")
 	fs.StringArrayVar(&f.extensions, "context-extension", nil, "a context extension, `K=V`; again for more of them")
-	fs.StringVar(&f.address, "source-address", "", "the peer's `address`")
+	fs.StringVar(&f.address, "source-address", "127.0.0.1", "the peer's `address`")
 	fs.StringVar(&f.principal, "source-principal", "", "the peer's `principal`, from its certificate")
 	fs.StringVar(&f.metadata, "metadata", "", "dynamic metadata by filter, a `JSON` object")
 	fs.StringVar(&f.routeMetadata, "route-metadata", "", "the route's metadata, a `JSON` object")
@@ -75,6 +76,9 @@ before it.`,
 
 // run explains, and prints it.
 func (f *explainFlags) run(c *cobra.Command, _ []string) error {
+	if err := checkForm(c.Flags().Changed); err != nil {
+		return err
+	}
 	q, err := f.question(c.Flags().Changed("hits"))
 	if err != nil {
 		return err
@@ -88,29 +92,60 @@ func (f *explainFlags) run(c *cobra.Command, _ []string) error {
 	} else {
 		err = printExplanation(c.OutOrStdout(), q, e)
 	}
-	if err == nil && f.exitCode && e.Verdict != "allow" {
-		return &failure{status: exitDenied}
+	if err != nil || !f.exitCode {
+		return err
 	}
-	return err
+	switch e.Verdict {
+	case "allow":
+		return nil
+	case "unavailable":
+		return &failure{text: "there is no decision: " + e.Error, status: exitFailed}
+	}
+	return &failure{status: exitDenied}
+}
+
+// checkForm refuses flags that don't go together.
+func checkForm(given func(flag string) bool) error {
+	const forms = "a request is --domain with --descriptor, or --path"
+	first := func(flags ...string) string {
+		if i := slices.IndexFunc(flags, given); i >= 0 {
+			return flags[i]
+		}
+		return ""
+	}
+	descriptor := first("domain", "descriptor", "hits")
+	http := first("path", "method", "scheme", "host", "header", "context-extension",
+		"source-address", "source-principal", "metadata", "route-metadata")
+	switch {
+	case given("config") && given("server"):
+		return usage("leave one out", "-c explains by a file, --server by what a service has loaded")
+	case !given("config") && !given("server"):
+		return usage("name a file with -c, or a running service with --server", "nothing says how to decide")
+	case descriptor != "" && http != "":
+		return usage(forms, "--%s is of a descriptor, --%s of an HTTP request", descriptor, http)
+	case http == "" && (!given("domain") || !given("descriptor")), descriptor == "" && !given("path"):
+		return usage(forms, "there is no request to explain")
+	}
+	return nil
 }
 
 // explain asks a running service, or explains by the file.
 func (f *explainFlags) explain(ctx context.Context, stderr io.Writer, q *admin.Question) (*admin.Explanation, error) {
-	switch {
-	case f.server != "":
+	if f.server != "" {
 		e, err := admin.NewClient(f.server).Explain(ctx, q)
 		if err != nil {
-			return nil, &failure{text: err.Error(), hint: "--server is the address of listen.admin of a running service", status: exitFailed}
+			return nil, &failure{
+				code: codeUnreachable, text: err.Error(),
+				hint: "--server is the address of listen.admin of a running service", status: exitFailed,
+			}
 		}
 		return e, nil
-	case f.config == "":
-		return nil, &failure{
-			text: "nothing says how to decide", hint: "name a file with -c, or a running service with --server", status: exitFailed,
-		}
 	}
 	loaded, report := config.Load(f.config, config.Options{})
 	if report.Err() != nil {
-		printf(stderr, "%s", report)
+		if *f.form == asTable {
+			printf(stderr, "%s", report)
+		}
 		return nil, invalid(f.config, report)
 	}
 	return server.Explain(ctx, loaded, q)

@@ -1,33 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/extauthz/extauthz/internal/server"
 )
-
-// The exit statuses.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitDenied = 3
-)
-
-// failure is an error with a line that says what to do. An empty text: it has
-// been printed.
-type failure struct {
-	text, hint string
-	status     int
-}
-
-func (f *failure) Error() string { return f.text }
 
 // run runs one command line and returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -43,28 +27,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return complain(stderr, command, err)
 }
 
-// complain prints an error and what to do about it.
-func complain(stderr io.Writer, command *cobra.Command, err error) int {
-	text, hint, exit := err.Error(), "", exitFailed
-	var f *failure
-	var e *server.Error
-	switch {
-	case errors.As(err, &f):
-		hint, exit = f.hint, f.status
-	case errors.As(err, &e):
-		hint = e.Hint
-	case command != nil:
-		hint = "see " + command.CommandPath() + " --help"
-	}
-	if text != "" {
-		printf(stderr, "extauthz: %s\n", text)
-	}
-	if hint != "" {
-		printf(stderr, "hint: %s\n", hint)
-	}
-	return exit
-}
-
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "extauthz",
@@ -76,16 +38,47 @@ allowed, or 429 with an exact Retry-After.`,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		Version:       versionLine(),
+
+		SuggestionsMinimumDistance: 2,
 	}
+	root.SetVersionTemplate("{{.Version}}")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if c != root {
+			return err
+		}
+		// Of `valdiate -c FILE` it is the command that isn't known.
+		return cmp.Or(noSuchCommand(c, c.Flags().Args()), err)
+	})
 	root.AddCommand(newServe(), newValidate(), newExplain(), newVersion())
+	// Cobra's own commands print their help for what they don't know, as if that
+	// were done.
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = noSuchTopic
+		case "completion":
+			c.Args, c.RunE = noArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	return root
+}
+
+// noSuchTopic refuses help about what isn't a command.
+func noSuchTopic(c *cobra.Command, args []string) error {
+	if found, rest, err := c.Root().Find(args); err == nil && found != c.Root() && len(rest) == 0 || len(args) == 0 {
+		return nil
+	}
+	return noSuchCommand(c.Root(), []string{strings.Join(args, " ")})
 }
 
 // laterCommands come with later work. They are refused by name, so that nobody
 // looks for a misspelling.
 var laterCommands = []string{
-	"audit", "check", "delete", "deploy", "entity", "entities", "import", "limits", "namespace", "namespaces",
-	"resource", "status", "system", "tiers", "usage",
+	"audit", "balance", "cfn-template", "check", "cost", "delete", "deploy", "entity", "import", "lambda-export",
+	"limits", "list", "namespace", "resource", "status", "system", "tier", "usage",
 }
 
 // noSuchCommand refuses what isn't a command.
@@ -93,16 +86,14 @@ func noSuchCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	for _, later := range laterCommands {
-		if args[0] == later {
-			return &failure{text: fmt.Sprintf("the command %q is not supported yet", later), hint: "see extauthz --help for those that are", status: exitFailed}
-		}
+	if slices.Contains(laterCommands, args[0]) {
+		return usage("see extauthz --help for those that are", "the command %q is not supported yet", args[0])
 	}
 	hint := "see extauthz --help"
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "did you mean " + strings.Join(near, " or ") + "?"
+		hint = "did you mean extauthz " + strings.Join(near, " or extauthz ") + "?"
 	}
-	return &failure{text: fmt.Sprintf("there is no command %q", args[0]), hint: hint, status: exitFailed}
+	return usage(hint, "there is no command %q", args[0])
 }
 
 // noArgs refuses what isn't a flag.
@@ -110,7 +101,7 @@ func noArgs(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s takes no argument %q", c.CommandPath(), args[0])
+	return usage("see "+c.CommandPath()+" --help", "%s takes no argument %q", strings.TrimPrefix(c.CommandPath(), "extauthz "), args[0])
 }
 
 // output is the value of --output.

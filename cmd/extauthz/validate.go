@@ -22,7 +22,7 @@ there are errors, 0 where there are warnings alone.`,
 	form := addOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *path == "" {
-			return &failure{text: "no file is named", hint: "extauthz validate -c FILE", status: exitFailed}
+			return usage("extauthz validate -c FILE", "no file is named")
 		}
 		loaded, report := config.Load(*path, config.Options{})
 		if *form == asJSON {
@@ -50,6 +50,7 @@ func invalid(path string, report *config.Report) error {
 		what = "the configuration"
 	}
 	return &failure{
+		code:   codeConfiguration,
 		text:   fmt.Sprintf("%s can't be used: %s, %s", what, count(report.Errors(), "error"), count(report.Warnings(), "warning")),
 		status: exitFailed,
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -19,8 +20,12 @@ func newVersion() *cobra.Command {
 				"version": version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
 			})
 		}
-		printf(c.OutOrStdout(), "extauthz %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		printf(c.OutOrStdout(), "%s", versionLine())
 		return nil
 	}
 	return c
+}
+
+func versionLine() string {
+	return fmt.Sprintf("extauthz %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

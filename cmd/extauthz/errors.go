@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/extauthz/extauthz/internal/server"
+)
+
+// The exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitDenied = 3
+)
+
+// The codes of errors in JSON.
+const (
+	codeFailed        = "failed"
+	codeUsage         = "usage"                 // of the command line
+	codeConfiguration = "invalid_configuration" // it can't be used
+	codeUnreachable   = "unreachable"           // no service answers at --server
+)
+
+// failure is an error with a line that says what to do. An empty text: it has
+// been printed.
+type failure struct {
+	code       string // empty is codeFailed
+	text, hint string
+	status     int
+}
+
+func (f *failure) Error() string { return f.text }
+
+// usage is a failure of the command line.
+func usage(hint, format string, args ...any) *failure {
+	return &failure{code: codeUsage, text: fmt.Sprintf(format, args...), hint: hint, status: exitFailed}
+}
+
+// complain prints an error and what to do about it, in the form that the command
+// was asked for, and returns the exit status.
+func complain(stderr io.Writer, command *cobra.Command, err error) int {
+	f := failureOf(command, err)
+	switch {
+	case f.text == "":
+	case isJSON(command):
+		// Nobody is left to tell that standard error can't be written.
+		_ = printJSON(stderr, failureJSON{errorJSON{f.code, f.text, f.hint}})
+	default:
+		printf(stderr, "extauthz: %s\n", f.text)
+		if f.hint != "" {
+			printf(stderr, "hint: %s\n", f.hint)
+		}
+	}
+	return f.status
+}
+
+// failureOf is an error as a failure.
+func failureOf(command *cobra.Command, err error) failure {
+	var f *failure
+	var e *server.Error
+	switch {
+	case errors.As(err, &f):
+		made := *f
+		if made.code == "" {
+			made.code = codeFailed
+		}
+		return made
+	case errors.As(err, &e):
+		return failure{code: codeFailed, text: err.Error(), hint: e.Hint, status: exitFailed}
+	case command != nil: // from the reading of flags
+		return *usage("see "+command.CommandPath()+" --help", "%s", err)
+	}
+	return failure{code: codeFailed, text: err.Error(), status: exitFailed}
+}
+
+// failureJSON is how every error is written in JSON.
+type failureJSON struct {
+	Error errorJSON `json:"error"`
+}
+
+type errorJSON struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// isJSON reports whether a command was asked for JSON.
+func isJSON(c *cobra.Command) bool {
+	if c == nil {
+		return false
+	}
+	f := c.Flags().Lookup("output")
+	return f != nil && f.Value.String() == string(asJSON)
+}
