@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"time"
 )
@@ -23,6 +24,13 @@ const (
 	// retryBase is the first wait after a write that was certainly not applied.
 	retryBase = 5 * time.Millisecond
 	maxShrink = 16 // halvings of the share taken after lost races
+
+	// patience bounds how long a job waits for a store that takes no writes,
+	// whoever waits for it: in a long outage settlements and credits would pile
+	// up without end.
+	patience = 10 * time.Second
+	// maxHold is the longest wait for one of the process's writes.
+	maxHold = time.Second
 )
 
 // actor is all that a process does with one bucket at a time: a queue of jobs,
@@ -40,9 +48,10 @@ type actor struct {
 	sight
 
 	pace    pace
-	lost    int       // races lost in a row, see share
+	lost    int       // races lost in a row, see fitting
 	retries int       // writes in a row that were not applied
-	wakeAt  time.Time // of the timer that is set, zero for none
+	held    int       // times in a row that the process had no write left
+	wakeAt  time.Time // of the timer that is set, by the steady clock; zero for none
 }
 
 // flight is a request to the store that is out.
@@ -50,33 +59,34 @@ type flight struct {
 	kind  jobKind
 	jobs  []*job
 	write Write
-	wants []want // in sum
-	sent  time.Time
-	stamp Stamp // the time by which the store's answer is to be read
+	wants []want    // in sum
+	sent  time.Time // by the steady clock
+	stamp Stamp     // the time by which the store's answer is to be read
 }
 
 // stamp is the time by which the bucket is charged: the own clock, but never
 // behind the last writer's (charge.md 2.1).
-func (a *actor) stamp(now time.Time) Stamp {
-	t := StampOf(now)
+func (a *actor) stamp(now instant) Stamp {
+	t := StampOf(now.clock)
 	if a.known && a.state.Exists {
-		t = max(t, a.state.Last+Stamp(now.Sub(a.at).Milliseconds()))
+		t = max(t, a.state.Last+Stamp(now.clock.Sub(a.at).Milliseconds()))
 	}
 	return t
 }
 
 // observe takes on a state that the store told, unless a newer one is known.
-func (a *actor) observe(s State, by Stamp, now time.Time) {
+func (a *actor) observe(s State, by Stamp, now instant) {
 	if a.known && older(&s, &a.state) {
 		return
 	}
-	a.known, a.sight = true, sight{state: s, at: now, by: by}
+	a.known, a.sight = true, sight{state: s, at: now.clock, by: by, next: a.pace.next}
 	a.engine.seen.put(a.key.ID(), a.sight)
 }
 
 // enqueue takes a job in, and answers it at once where nothing needs to be
 // asked.
-func (a *actor) enqueue(j *job, now time.Time) {
+func (a *actor) enqueue(j *job, now instant) {
+	j.since = now.steady
 	if a.answer(j, now, true) {
 		a.retire(now)
 		return
@@ -86,13 +96,13 @@ func (a *actor) enqueue(j *job, now time.Time) {
 }
 
 // answer finishes a job that needs no request to the store.
-func (a *actor) answer(j *job, now time.Time, cached bool) bool {
+func (a *actor) answer(j *job, now instant, cached bool) bool {
 	if j.kind == jobCredit {
 		return false
 	}
 	j.ask(&a.state)
 	s := situation{target: j.target, state: a.state, t: a.stamp(now)}
-	if len(j.wants) == 0 && (j.kind != jobLook || a.known && now.Sub(a.at) <= maxPollFloor) {
+	if len(j.wants) == 0 && (j.kind != jobLook || a.known && a.age(now) <= maxPollFloor) {
 		j.outcome = outcomeApplied
 	} else if j.kind != jobSettle {
 		j.outcome = a.judge(&s, j, now)
@@ -106,10 +116,12 @@ func (a *actor) answer(j *job, now time.Time, cached bool) bool {
 }
 
 // judge is what the state seen last proves about a charge or a look, if it is
-// fresh enough to prove anything: charge.md 2.7.
-func (a *actor) judge(s *situation, j *job, now time.Time) outcome {
-	age := now.Sub(a.at)
+// fresh enough to prove anything: charge.md 2.7. Where it would prove the same
+// a little longer, whatever was refilled meanwhile, the job is told how long.
+func (a *actor) judge(s *situation, j *job, now instant) outcome {
+	age := a.age(now)
 	due := a.state.Exists && j.target.Revision > a.state.Revision
+	out := outcomeNone
 	for _, x := range j.wants {
 		l := s.limit(x.name)
 		floor := pollFloor(&l.Params)
@@ -118,14 +130,26 @@ func (a *actor) judge(s *situation, j *job, now time.Time) outcome {
 			return outcomeNever
 		case !a.known || due:
 			continue
-		case age <= floor && l.Available(a.by) < x.need, age <= staleAfter && l.Available(s.t) < x.need:
-			return outcomeShort
+		case age < floor && l.Available(a.by) < x.need:
+			out, j.rest, j.by = outcomeShort, max(j.rest, floor-age), a.by
+		case age <= staleAfter && l.Available(s.t) < x.need:
+			out = outcomeShort
 		}
 	}
-	if j.kind == jobLook && a.known && !due && a.fresh(s, j, age) {
+	if out == outcomeNone && j.kind == jobLook && a.known && !due && a.fresh(s, j, age) {
 		return outcomeApplied
 	}
-	return outcomeNone
+	return out
+}
+
+// age is how old the state seen last is. Where the clock was set back since,
+// it is too old for anything.
+func (a *actor) age(now instant) time.Duration {
+	age := now.clock.Sub(a.at)
+	if age < 0 {
+		return math.MaxInt64
+	}
+	return age
 }
 
 // fresh reports whether a look may be admitted from a state of this age. One
@@ -156,13 +180,13 @@ func (a *actor) finish(j *job, s *situation) {
 }
 
 // fail ends a job without a decision.
-func (a *actor) fail(j *job, err error, now time.Time) {
+func (a *actor) fail(j *job, err error, now instant) {
 	j.outcome, j.err = outcomeFailed, err
 	a.finish(j, &situation{state: a.state, t: a.stamp(now)})
 }
 
 // step sends what can be sent.
-func (a *actor) step(now time.Time) {
+func (a *actor) step(now instant) {
 	for len(a.queue) > 0 {
 		if wait := a.wait(now); wait != 0 {
 			if wait > 0 {
@@ -179,19 +203,19 @@ func (a *actor) step(now time.Time) {
 
 // wait is how long until a request may be sent; below zero, until one comes
 // back.
-func (a *actor) wait(now time.Time) time.Duration {
-	wait := a.pace.wait(now)
+func (a *actor) wait(now instant) time.Duration {
+	wait := a.pace.wait(now.steady)
 	if n := len(a.flights); n >= maxFlights {
 		return -1
 	} else if n > 0 {
-		wait = max(wait, secondFlight-now.Sub(a.flights[n-1].sent))
+		wait = max(wait, secondFlight-now.steady.Sub(a.flights[n-1].sent))
 	}
 	return wait
 }
 
 // wake sets a timer to go on.
-func (a *actor) wake(now time.Time, d time.Duration) {
-	at := now.Add(d)
+func (a *actor) wake(now instant, d time.Duration) {
+	at := now.steady.Add(d)
 	if !a.wakeAt.IsZero() && !at.Before(a.wakeAt) {
 		return
 	}
@@ -209,17 +233,17 @@ func (a *actor) wake(now time.Time, d time.Duration) {
 }
 
 // sweep answers what can be answered by now.
-func (a *actor) sweep(now time.Time) {
+func (a *actor) sweep(now instant) {
 	a.queue = slices.DeleteFunc(a.queue, func(j *job) bool { return a.answer(j, now, false) })
 }
 
 // retire ends an actor that has nothing to do; one that was throttled stays
 // until it has its pace again.
-func (a *actor) retire(now time.Time) {
+func (a *actor) retire(now instant) {
 	if len(a.queue) > 0 || len(a.flights) > 0 {
 		return
 	}
-	if a.pace.rate < startPace && now.Sub(a.pace.throttled) < time.Minute {
+	if a.pace.rate < startPace && now.steady.Sub(a.pace.throttled) < time.Minute {
 		a.wake(now, time.Minute)
 		return
 	}
@@ -238,27 +262,27 @@ func (a *actor) landed(f *flight, s State, err error) {
 	case err == nil:
 		a.observe(s, f.stamp, now)
 		a.lost, a.retries = 0, 0
-		a.succeed(f, now)
+		a.succeed(f, s, now)
 	case errors.As(err, &refused):
 		a.observe(refused.State, f.stamp, now)
 		a.retries = 0
 		if f.kind == jobCredit { // that incarnation is gone: nothing to give back to
-			a.succeed(f, now)
+			a.succeed(f, refused.State, now)
 			break
 		}
 		a.lost++
-		a.requeue(f)
-	case errors.Is(err, ErrNotApplied):
-		if errors.Is(err, ErrThrottled) {
-			a.pace.throttle(now)
+		a.requeue(f, now, nil)
+	case errors.Is(err, ErrNotApplied) && !errors.Is(err, ErrUnusable):
+		if f.kind != jobLook && errors.Is(err, ErrThrottled) {
+			a.pace.throttle(now.steady)
 		}
-		a.requeue(f)
+		a.requeue(f, now, err)
 		back := a.engine.env.jitter(retryBase << min(a.retries, 5))
 		a.retries++
-		a.pace.next = now.Add(max(back, a.pace.wait(now)))
+		a.pace.next = now.steady.Add(max(back, a.pace.wait(now.steady)))
 	default:
 		for _, j := range f.jobs {
-			a.fail(j, &unavailableError{err}, now)
+			a.fail(j, err, now)
 		}
 	}
 	a.sweep(now)
@@ -266,21 +290,24 @@ func (a *actor) landed(f *flight, s State, err error) {
 	a.shard.unlock()
 }
 
-// succeed finishes the jobs of a request that was applied, and gives back what
-// nobody waits for any more.
-func (a *actor) succeed(f *flight, now time.Time) {
-	s := situation{state: a.state, t: a.stamp(now)}
+// succeed finishes the jobs of a request that was applied and left s, and gives
+// back what nobody waits for any more. What was taken was taken from s: the
+// state seen last may be that of a later incarnation.
+func (a *actor) succeed(f *flight, left State, now instant) {
+	s := situation{state: left, t: a.stamp(now)}
 	for _, j := range f.jobs {
 		j.outcome = outcomeApplied
 		if f.kind == jobLook {
-			s.target = j.target
+			s.target, s.state = j.target, a.state
 			j.outcome = max(a.judge(&s, j, now), outcomeApplied)
 		}
 		if f.kind == jobCharge || f.kind == jobSettle {
-			j.taken = taken(j.wants, &a.state)
+			j.taken = taken(j.wants, &left)
 		}
 		if j.abandoned && !j.keep && f.kind == jobCharge && len(j.taken) > 0 {
-			a.queue = append(a.queue, &job{kind: jobCredit, target: j.target, born: a.state.Born, back: j.taken, done: func(*job) {}})
+			a.queue = append(a.queue, &job{
+				kind: jobCredit, target: j.target, born: left.Born, back: j.taken, since: now.steady, done: func(*job) {},
+			})
 		}
 		a.finish(j, &s)
 	}
@@ -297,18 +324,21 @@ func taken(wants []want, s *State) []slotAmount {
 	return out
 }
 
-// requeue puts the jobs of a request that was not applied back in front;
-// charges whose callers have gone are forgotten.
-func (a *actor) requeue(f *flight) {
+// requeue puts the jobs of a request that was not applied back in front.
+// Charges whose callers have gone are forgotten; what has waited too long for a
+// store that takes no writes fails with err, which is why.
+func (a *actor) requeue(f *flight, now instant, err error) {
 	back := make([]*job, 0, len(f.jobs)+len(a.queue))
 	for _, j := range f.jobs {
 		j.inFlight = false
-		if j.abandoned && j.kind == jobCharge {
-			j.outcome, j.err = outcomeFailed, ErrNotApplied
-			a.finish(j, &situation{state: a.state})
-			continue
+		switch {
+		case j.abandoned && j.kind == jobCharge:
+			a.fail(j, ErrNotApplied, now)
+		case err != nil && j.tired(now):
+			a.fail(j, err, now)
+		default:
+			back = append(back, j)
 		}
-		back = append(back, j)
 	}
 	a.queue = append(back, a.queue...)
 }

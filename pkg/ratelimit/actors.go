@@ -9,7 +9,7 @@ import (
 // env is what the engine needs of the world. The simulation has its own, with
 // virtual time.
 type env interface {
-	now() time.Time
+	now() instant
 	// after calls f once, not before d has passed. It does not call it itself.
 	after(d time.Duration, f func())
 	// apply and get ask the store, and call done with the answer. They neither
@@ -18,6 +18,14 @@ type env interface {
 	get(k Key, done func(State, error))
 	// jitter is a random time of at most d.
 	jitter(d time.Duration) time.Duration
+}
+
+// instant is one reading of both clocks. By one the buckets are charged: it is
+// the caller's, and may stand still or step. By the other the engine waits: it
+// runs whatever the first does, so that every wait ends.
+type instant struct {
+	clock  time.Time
+	steady time.Time
 }
 
 // actors is the engine for a store that is somewhere else: one actor for each
@@ -70,7 +78,7 @@ func (e *actors) submit(k Key, j *job) {
 	if a == nil {
 		a = &actor{engine: e, shard: s, key: k, pace: pace{rate: startPace}}
 		if v, ok := e.seen.get(k.ID()); ok {
-			a.known, a.sight = true, v
+			a.known, a.sight, a.pace.next = true, v, v.next
 		}
 		s.actors[k.ID()] = a
 	}
@@ -95,9 +103,10 @@ func (e *actors) abandon(k Key, j *job, keep bool) (unknown bool) {
 		return true
 	}
 	if a := s.actors[k.ID()]; a != nil {
+		now := e.env.now()
 		a.drop([]*job{j})
-		a.fail(j, ErrNotApplied, e.env.now())
-		a.retire(e.env.now())
+		a.fail(j, ErrNotApplied, now)
+		a.retire(now)
 	}
 	return false
 }

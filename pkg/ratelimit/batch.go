@@ -78,6 +78,11 @@ func (b *batch) denied() bool {
 	return b.disabled || b.required || slices.ContainsFunc(b.works, func(w work) bool { return !w.settle && w.denied() })
 }
 
+// settled reports whether all that settles was booked.
+func (b *batch) settled() bool {
+	return !slices.ContainsFunc(b.works, func(w work) bool { return w.settle && !w.applied })
+}
+
 // cached reports whether what denies rests on states seen before.
 func (b *batch) cached() bool {
 	return slices.ContainsFunc(b.works, func(w work) bool { return w.denied() && w.cached })

@@ -132,7 +132,7 @@ func (e *direct) charge(ctx context.Context, w *work) error {
 			}
 		case errors.As(err, &refused):
 			w.observe(refused.State)
-		case errors.Is(err, ErrNotApplied) && ctx.Err() == nil:
+		case errors.Is(err, ErrNotApplied) && !errors.Is(err, ErrUnusable) && ctx.Err() == nil:
 		default:
 			return &unavailableError{err}
 		}

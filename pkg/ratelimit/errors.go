@@ -46,6 +46,10 @@ var (
 	// certainly not applied, and may be sent again.
 	ErrNotApplied = errors.New("the write was not applied")
 
+	// ErrUnusable is matched, beside ErrNotApplied, by a store's errors that
+	// trying again does not help: a person must mend the store or its settings.
+	ErrUnusable = errors.New("the store can't be used as it is")
+
 	// ErrThrottled is matched, beside ErrNotApplied, by a store's errors after
 	// which writes to that bucket should become fewer.
 	ErrThrottled = errors.New("the store throttles writes")

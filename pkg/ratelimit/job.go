@@ -1,6 +1,9 @@
 package ratelimit
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // job is what one caller wants of one bucket, on its way through the bucket's
 // actor. Its fields belong to the actor until done is called.
@@ -16,8 +19,9 @@ type job struct {
 	done func(*job)
 
 	wants     []want
-	byItem    bool // wants are by the bucket's limits, which are newer than the target's
 	asked     bool
+	revision  int64     // of the limits by which wants are
+	since     time.Time // of its queueing, by the steady clock
 	inFlight  bool
 	abandoned bool // the caller has gone; see keep
 	keep      bool // an abandoned charge stays charged when it was applied
@@ -26,8 +30,10 @@ type job struct {
 	err     error
 	state   State // that the outcome rests on
 	t       Stamp
-	cached  bool // the outcome needed no answer of the store
-	told    bool // the caller's: done was called
+	cached  bool          // the outcome needed no answer of the store
+	rest    time.Duration // not 0: how long outcomeShort stands at least, whatever is refilled
+	by      Stamp         // with rest: by which the bucket was short
+	told    bool          // the caller's: done was called
 	taken   []slotAmount
 }
 
@@ -53,14 +59,20 @@ const (
 	outcomeFailed // see err
 )
 
+// tired reports whether the job has waited too long for the store to take it.
+func (j *job) tired(now instant) bool { return now.steady.Sub(j.since) > patience }
+
 // ask works out what the job wants of each limit, by the names that are in
-// force.
+// force: the target's, or the bucket's where those are newer.
 func (j *job) ask(state *State) {
-	byItem := state.Exists && state.Revision > j.target.Revision
-	if j.asked && byItem == j.byItem || j.kind == jobCredit {
+	revision := j.target.Revision
+	if state.Exists {
+		revision = max(revision, state.Revision)
+	}
+	if j.asked && revision == j.revision || j.kind == jobCredit {
 		return
 	}
-	j.asked, j.byItem = true, byItem
+	j.asked, j.revision = true, revision
 	if j.net != nil {
 		j.wants = j.net
 		return
@@ -85,16 +97,10 @@ func wantsOf(out []want, t *Target, state *State, costs []Cost) []want {
 
 // merges reports whether two jobs can be part of one write.
 func (j *job) merges(o *job) bool {
-	if j.kind != o.kind {
+	if j.kind != o.kind || j.born != o.born {
 		return false
 	}
-	if j.kind == jobCredit {
-		return j.born == o.born
-	}
-	if j.born != 0 && o.born != 0 && j.born != o.born {
-		return false
-	}
-	return sameTarget(j.target, o.target)
+	return j.kind == jobCredit || sameTarget(j.target, o.target)
 }
 
 // sameTarget reports whether two targets of one bucket charge it alike.

@@ -11,7 +11,8 @@ import (
 type Config struct {
 	Store    Store
 	Resolver Resolver // of Acquire, Do and Balance; Decide is given its own
-	// Now is the clock; nil is time.Now. It is read once for each request.
+	// Now is the clock; nil is time.Now. Buckets are charged by it, and it may
+	// stand still; what a Remote waits for goes by the machine's own.
 	Now func() time.Time
 	// Slack is how much refill a bucket may take beyond its exact envelope, so
 	// that a nearly full bucket need not be guessed full or not; 0 is 50 ms,
@@ -80,7 +81,8 @@ type Ask struct {
 // that settle are booked whatever the others decide. Two charges of one bucket
 // are taken as one.
 //
-// When the store gives no answer before the context ends, the fallback answers:
+// When the store gives no answer before the context ends, and none of the
+// charges is surely denied, the fallback answers:
 // a Decision whose Source is SourceFallback, or, for FallbackError, an error
 // that matches [ErrUnavailable]. What had been charged by then is given back
 // unless the fallback admits; where the store did not say whether it was

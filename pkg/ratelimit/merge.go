@@ -1,14 +1,11 @@
 package ratelimit
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // fly sends one request for as many jobs as fit into one, and reports whether
 // it did anything. Kinds are tried in the order in which they are queued: a
 // charge that waits for tokens holds up neither settlements nor credits.
-func (a *actor) fly(now time.Time) bool {
+func (a *actor) fly(now instant) bool {
 	var tried [4]bool
 	for _, head := range a.queue {
 		if tried[head.kind] {
@@ -22,8 +19,8 @@ func (a *actor) fly(now time.Time) bool {
 	return false
 }
 
-func (a *actor) flyKind(head *job, now time.Time) bool {
-	f := &flight{kind: head.kind, sent: now, stamp: a.stamp(now)}
+func (a *actor) flyKind(head *job, now instant) bool {
+	f := &flight{kind: head.kind, sent: now.steady, stamp: a.stamp(now)}
 	switch head.kind {
 	case jobLook:
 		f.jobs = a.all(head)
@@ -33,7 +30,7 @@ func (a *actor) flyKind(head *job, now time.Time) bool {
 	case jobCredit:
 		f.jobs = a.all(head)
 		planCredit(&f.write, a.key, f.stamp, head.born, sum(f.jobs))
-		return a.send(f, now)
+		return a.send(f, f.jobs, now)
 	case jobCharge, jobSettle:
 	}
 	s := situation{
@@ -43,7 +40,6 @@ func (a *actor) flyKind(head *job, now time.Time) bool {
 	if head.kind == jobSettle {
 		f.jobs = a.all(head)
 		for _, j := range f.jobs {
-			s.born = max(s.born, j.born)
 			s.wants = merge(s.wants, j.wants)
 		}
 	} else if f.jobs, s.wants = a.fitting(&s, head); len(f.jobs) == 0 {
@@ -53,6 +49,7 @@ func (a *actor) flyKind(head *job, now time.Time) bool {
 		f.jobs, s.wants, s.poll = []*job{head}, head.wants, true
 	}
 	f.wants = s.wants
+	asking := f.jobs
 	switch s.plan(&f.write) {
 	case verdictReshape:
 		f.jobs, f.wants = nil, nil
@@ -72,7 +69,7 @@ func (a *actor) flyKind(head *job, now time.Time) bool {
 		return true
 	case verdictWrite:
 	}
-	return a.send(f, now)
+	return a.send(f, asking, now)
 }
 
 // all are the jobs that can be written with a first one, in their order.
@@ -182,34 +179,41 @@ type errBudget struct{}
 func (errBudget) Error() string        { return "this process makes no more writes per second" }
 func (errBudget) Is(target error) bool { return target == ErrUnavailable }
 
-// send sends a planned write, if the process may make one more. Settlements
-// and credits wait for it; charges are answered by the fallback.
-func (a *actor) send(f *flight, now time.Time) bool {
-	if !a.engine.budget.take(now, a.known) {
-		if f.kind != jobCharge || len(f.jobs) == 0 {
-			a.wake(now, a.engine.env.jitter(2*retryBase))
-			return false
-		}
-		a.drop(f.jobs)
-		for _, j := range f.jobs {
-			a.fail(j, errBudget{}, now)
-		}
+// send sends a planned write for the jobs that ask for it, if the process may
+// make one more. If not, charges are answered by the fallback; what must be
+// booked waits, as long as it has patience.
+func (a *actor) send(f *flight, asking []*job, now instant) bool {
+	if a.engine.budget.take(now.steady, a.known && a.state.Exists) {
+		a.held = 0
+		a.depart(f, now)
+		a.engine.env.apply(&f.write, func(s State, err error) { a.landed(f, s, err) })
 		return true
 	}
-	a.depart(f, now)
-	a.engine.env.apply(&f.write, func(s State, err error) { a.landed(f, s, err) })
-	return true
+	failed := false
+	for _, j := range asking {
+		if j.kind == jobCharge || j.tired(now) {
+			a.drop([]*job{j})
+			a.fail(j, errBudget{}, now)
+			failed = true
+		}
+	}
+	if !failed {
+		d := min(maxHold, 2*retryBase<<min(a.held, 10))
+		a.held++
+		a.wake(now, d/2+a.engine.env.jitter(d/2))
+	}
+	return failed
 }
 
 // depart takes a request's jobs out of the queue.
-func (a *actor) depart(f *flight, now time.Time) {
+func (a *actor) depart(f *flight, now instant) {
 	a.drop(f.jobs)
 	for _, j := range f.jobs {
 		j.inFlight = true
 	}
 	a.flights = append(a.flights, f)
 	if f.kind != jobLook {
-		a.pace.sent(now)
+		a.pace.sent(now.steady)
 	}
 }
 

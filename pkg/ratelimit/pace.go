@@ -11,6 +11,7 @@ import (
 const (
 	startPace = 200.0 // writes per second
 	minPace   = 1.0
+	ahead     = 2.0                    // writes that an idle time may be made up for with
 	backOff   = 0.7                    // the pace after a throttled write
 	recovery  = 0.005                  // of the start pace, regained each second
 	settleFor = 200 * time.Millisecond // throttles this close together are one
@@ -33,10 +34,11 @@ func (p *pace) sent(now time.Time) {
 		p.rate = min(startPace, p.rate+recovery*startPace*now.Sub(p.grown).Seconds())
 	}
 	p.grown = now
-	if p.next.Before(now) {
-		p.next = now
+	gap := float64(time.Second) / p.rate
+	if earliest := now.Add(-time.Duration(ahead * gap)); p.next.Before(earliest) {
+		p.next = earliest
 	}
-	p.next = p.next.Add(time.Duration(float64(time.Second) / p.rate))
+	p.next = p.next.Add(time.Duration(gap))
 }
 
 // throttle backs off after a write that the store refused to take.

@@ -65,7 +65,7 @@ type realWorld struct {
 	out     atomic.Int64 // requests
 }
 
-func (w *realWorld) now() time.Time                       { return w.clock() }
+func (w *realWorld) now() instant                         { return instant{w.clock(), time.Now()} }
 func (w *realWorld) after(d time.Duration, f func())      { time.AfterFunc(d, f) }
 func (w *realWorld) jitter(d time.Duration) time.Duration { return rand.N(d + 1) } //nolint:gosec // spreads retries, guards nothing
 
@@ -127,6 +127,9 @@ func (r *remote) run(ctx context.Context, b *batch, keep bool) error {
 		}
 		return jobCharge
 	}, keep)
+	if b.denied() && b.settled() {
+		err = nil // it stands, whatever became of the others
+	}
 	if !denied && (b.denied() || err != nil && !keep) {
 		r.undo(b)
 	}
@@ -134,7 +137,7 @@ func (r *remote) run(ctx context.Context, b *batch, keep bool) error {
 }
 
 // peek judges a charge by what was seen last of its bucket.
-func (r *remote) peek(w *work, now time.Time) {
+func (r *remote) peek(w *work, now instant) {
 	v, ok := r.seen.get(w.target.Key.ID())
 	if !ok {
 		return
@@ -143,9 +146,10 @@ func (r *remote) peek(w *work, now time.Time) {
 	w.observe(v.state)
 	w.t = a.stamp(now)
 	w.ask()
-	switch a.judge(&w.situation, &job{kind: jobCharge, target: w.target, wants: w.wants}, now) {
+	j := job{kind: jobCharge, target: w.target, wants: w.wants}
+	switch a.judge(&w.situation, &j, now) {
 	case outcomeShort:
-		w.verdict, w.cached = verdictShort, true
+		w.verdict, w.cached, w.rest, w.by = verdictShort, true, j.rest, j.by
 	case outcomeNever:
 		w.verdict, w.cached = verdictNever, true
 	default:
@@ -170,7 +174,7 @@ func (r *remote) ask(ctx context.Context, b *batch, kind func(*work) jobKind, ke
 			continue
 		}
 		if !r.wait(ctx, b.works[i].target.Key, j, done, keep) {
-			failed = &unavailableError{context.DeadlineExceeded}
+			failed = &unavailableError{ctx.Err()}
 			continue
 		}
 		b.works[i].settleWith(j)
@@ -202,6 +206,7 @@ func (r *remote) wait(ctx context.Context, k Key, j *job, done chan *job, keep b
 // settleWith takes in what became of a job.
 func (w *work) settleWith(j *job) {
 	w.state, w.t, w.cached = j.state, max(w.now, j.t), j.cached
+	w.rest, w.by = j.rest, j.by
 	w.ask()
 	switch j.outcome {
 	case outcomeApplied:

@@ -249,7 +249,11 @@ func TestRemoteThroughTime(t *testing.T) {
 		if _, err = l.Acquire(t.Context(), Request{Entity: "a", Resource: "api"}); !errors.As(err, &no) {
 			t.Fatalf("a millisecond early: %v", err)
 		}
-		time.Sleep(time.Millisecond)
+		// That asked the store, which is not asked again for a quarter of a second.
+		if no.RetryAfter != maxPollFloor {
+			t.Errorf("a millisecond early: told to wait %v", no.RetryAfter)
+		}
+		time.Sleep(no.RetryAfter)
 		if _, err = l.Acquire(t.Context(), Request{Entity: "a", Resource: "api"}); err != nil {
 			t.Fatalf("in time: %v", err)
 		}

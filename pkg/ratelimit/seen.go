@@ -25,6 +25,7 @@ type sight struct {
 	state State
 	at    time.Time
 	by    Stamp
+	next  time.Time // no write before this, by the steady clock: see pace
 }
 
 // newSeen makes a cache of at most so many entries and bytes.
@@ -38,7 +39,7 @@ func newSeen(entries int, bytes int64) *seen {
 // weight is about what an entry takes in memory: the key, the list and map
 // cells of the cache, and the state with its limits.
 func weight(k string, v *sight) int64 {
-	const entry, limit = 320, 112
+	const entry, limit = 344, 112
 	return int64(entry + len(k) + limit*len(v.state.Limits))
 }
 

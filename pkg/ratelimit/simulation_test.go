@@ -136,7 +136,9 @@ func (w *world) process(slack time.Duration, skew time.Duration, maxWrites float
 	return p
 }
 
-func (p *process) now() time.Time { return p.world.clock.Add(p.skew) }
+func (p *process) now() instant {
+	return instant{clock: p.world.clock.Add(p.skew), steady: p.world.clock}
+}
 
 func (p *process) jitter(d time.Duration) time.Duration {
 	return time.Duration(p.world.rng.Int64N(int64(d) + 1))

@@ -51,7 +51,7 @@ func (b *batch) reason(d *Decision) (Reason, time.Duration) {
 		}
 	}
 	switch {
-	case denied:
+	case denied || b.denied():
 		return ReasonExceeded, max(wait, time.Millisecond)
 	case !limits:
 		return ReasonNoLimits, 0
@@ -111,12 +111,15 @@ func (w *work) status(name string, cost int64, named bool) LimitStatus {
 		return s
 	}
 	need := w.want(name).need
+	if w.rest > 0 { // what is refilled until the store is asked again doesn't count
+		s.Balance = min(s.Balance, l.Available(w.by))
+	}
 	switch {
 	case need > l.Capacity:
 		s.Violated, s.Never = true, true
 	case s.Balance < need:
 		s.Violated = true
-		s.RetryAfter = until(w.t, l.EnoughAt(need))
+		s.RetryAfter = max(until(w.t, l.EnoughAt(need)), w.rest)
 	}
 	return s
 }

@@ -15,8 +15,9 @@ type Store interface {
 	//
 	// Errors: a [*RefusedError] when the condition was false, with the bucket
 	// as it is; one that matches [ErrNotApplied] when the change was certainly
-	// not made; any other means that the outcome is unknown, and the change
-	// must be taken as made. The write may be used again once Apply returned.
+	// not made, and [ErrThrottled] or [ErrUnusable] beside it where that is
+	// why; any other means that the outcome is unknown, and the change must be
+	// taken as made. The write may be used again once Apply returned.
 	Apply(ctx context.Context, w *Write) (State, error)
 
 	// Get reads a bucket; of one that is absent, a State with Exists false. It

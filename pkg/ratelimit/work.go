@@ -1,6 +1,9 @@
 package ratelimit
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // engine charges the buckets of decisions. It is safe for concurrent use.
 type engine interface {
@@ -27,10 +30,12 @@ type work struct {
 	costs   []Cost
 	net     []want // instead of costs: amounts of a lease, of either sign
 	write   Write
-	verdict verdict      // of the last plan
-	applied bool         // the last plan's write was applied
-	cached  bool         // the verdict rests on a state seen before
-	taken   []slotAmount // what was charged and not given back
+	verdict verdict       // of the last plan
+	applied bool          // the last plan's write was applied
+	cached  bool          // the verdict rests on a state seen before
+	rest    time.Duration // not 0: how long verdictShort stands at least, whatever is refilled
+	by      Stamp         // with rest: by which the bucket was short
+	taken   []slotAmount  // what was charged and not given back
 }
 
 // observe takes on a state that the store returned.
