@@ -15,7 +15,7 @@ import (
 )
 
 // ThrottledError is a call that DynamoDB turned away for want of capacity. It
-// was not applied: the error matches ratelimit.ErrNotApplied.
+// was not applied: the error matches ratelimit.ErrNotApplied and ErrThrottled.
 type ThrottledError struct {
 	// Reasons are DynamoDB's own, such as TableWriteKeyRangeThroughputExceeded:
 	// one item takes at most 1,000 writes a second. Empty when it named none.
@@ -33,8 +33,10 @@ func (e *ThrottledError) Error() string {
 // Unwrap is the SDK's error.
 func (e *ThrottledError) Unwrap() error { return e.Err }
 
-// Is says that the write was not applied.
-func (e *ThrottledError) Is(target error) bool { return target == ratelimit.ErrNotApplied }
+// Is says that the write was not applied, and that there should be fewer.
+func (e *ThrottledError) Is(target error) bool {
+	return target == ratelimit.ErrNotApplied || target == ratelimit.ErrThrottled
+}
 
 // Problem is what stands between the program and its table.
 type Problem uint8
@@ -48,7 +50,7 @@ const (
 )
 
 // TableError is a table that can't be used as it is. A write that fails with
-// it was not applied: it matches ratelimit.ErrNotApplied.
+// it was not applied: it matches ratelimit.ErrNotApplied and ErrUnusable.
 type TableError struct {
 	Table   string
 	Problem Problem
@@ -81,8 +83,10 @@ func (e *TableError) Error() string {
 // Unwrap is the SDK's error.
 func (e *TableError) Unwrap() error { return e.Err }
 
-// Is says that the write was not applied.
-func (e *TableError) Is(target error) bool { return target == ratelimit.ErrNotApplied }
+// Is says that the write was not applied, and that trying again won't help.
+func (e *TableError) Is(target error) bool {
+	return target == ratelimit.ErrNotApplied || target == ratelimit.ErrUnusable
+}
 
 // ItemError is an item that this package can't have written.
 type ItemError struct {
@@ -109,11 +113,16 @@ func (s *Store) sorted(err error, sent bool) (Kind, error) {
 	case conflict(err):
 		return KindConflict, fmt.Errorf("%w: a transaction holds the item: %w", ratelimit.ErrNotApplied, err)
 	case status >= 400 && status < 500 && status != 408:
-		return KindRejected, fmt.Errorf("%w: DynamoDB rejected the request: %w", ratelimit.ErrNotApplied, err)
+		return KindRejected, unusable("DynamoDB rejected the request", err)
 	case status == 0 && (!sent || errors.As(err, &dial) && dial.Op == "dial"):
 		return KindUnsent, fmt.Errorf("%w: the request was not sent: %w", ratelimit.ErrNotApplied, err)
 	}
 	return KindUnknown, fmt.Errorf("the outcome of the call is unknown: %w", err)
+}
+
+// unusable is the error of a write that was not applied and never will be.
+func unusable(why string, err error) error {
+	return fmt.Errorf("%w: %w: %s: %w", ratelimit.ErrNotApplied, ratelimit.ErrUnusable, why, err)
 }
 
 // throttled reports whether the call was turned away for want of capacity, and

@@ -123,6 +123,10 @@ func TestFaults(t *testing.T) {
 			if wantNot := c.kind != KindOK && c.kind != KindUnknown; notApplied != wantNot || (err == nil) != (c.kind == KindOK) {
 				t.Errorf("%v: not applied %t, want %t", err, notApplied, wantNot)
 			}
+			if errors.Is(err, ratelimit.ErrThrottled) != (c.kind == KindThrottled) ||
+				errors.Is(err, ratelimit.ErrUnusable) != (c.kind == KindMisconfigured || c.kind == KindRejected) {
+				t.Errorf("%v, after which the engine would not know what to do", err)
+			}
 			if n := charged(t, s, w.Key); n != c.applied {
 				t.Errorf("%v: the table has it %d times, want %d", err, n, c.applied)
 			}

@@ -150,7 +150,7 @@ func TestUnreadableItem(t *testing.T) {
 		t.Errorf("applied: %v", err)
 	}
 	w.Revision = 9
-	if _, err := store.Apply(t.Context(), w); !errors.As(err, &bad) || !errors.Is(err, ratelimit.ErrNotApplied) {
+	if _, err := store.Apply(t.Context(), w); !errors.As(err, &bad) || !errors.Is(err, ratelimit.ErrUnusable) {
 		t.Errorf("refused: %v", err)
 	}
 }

@@ -152,7 +152,7 @@ func (s *Store) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.State,
 	}
 	e, err := expressionsOf(w)
 	if err != nil {
-		return ratelimit.State{}, fmt.Errorf("%w: %w", ratelimit.ErrNotApplied, err)
+		return ratelimit.State{}, unusable("the write has no form", err)
 	}
 	pk, sk := bucketKey(namespace, w.Key)
 	in := e.input(s.table, pk, sk)
@@ -185,7 +185,7 @@ func (s *Store) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.State,
 func refusal(k ratelimit.Key, it item) error {
 	state, err := decode(k, it)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ratelimit.ErrNotApplied, err)
+		return unusable("the bucket can't be read", err)
 	}
 	return &ratelimit.RefusedError{State: state}
 }
