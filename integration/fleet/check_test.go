@@ -1,0 +1,206 @@
+//go:build integration
+
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+const (
+	// A denial may rest on a state this old where that was short already, or on
+	// one this old that would still be short: charge.md 2.7.
+	mostFloor = 250 * time.Millisecond
+	mostAge   = time.Second
+	// scheduling is how long an answer of the store may wait in a process on a
+	// busy machine between being written down and being taken in.
+	scheduling = 250 * time.Millisecond
+)
+
+// claims are what is checked of the histories of a fleet.
+type claims struct {
+	limit     ratelimit.Limit
+	slack     time.Duration // of refill above the envelope
+	speed     int64         // of the fleet's clock
+	histories []*history
+	// items are the buckets as they are in the end, with what all of their
+	// incarnations counted.
+	items map[string]*item
+}
+
+// check is everything that is wrong.
+func (c *claims) check() []string {
+	var faults []string
+	for bucket := range c.items {
+		faults = append(faults, c.envelope(bucket)...)
+		faults = append(faults, c.conserved(bucket)...)
+	}
+	for _, h := range c.histories {
+		faults = append(faults, c.balanced(h)...)
+		faults = append(faults, c.proven(h)...)
+	}
+	return faults
+}
+
+// each calls f for every write to a bucket.
+func (c *claims) each(bucket string, f func(w *write)) {
+	for _, h := range c.histories {
+		for _, w := range h.writes {
+			if w.bucket == bucket {
+				f(w)
+			}
+		}
+	}
+}
+
+// rate is how many millitokens the limit gains in so many milliseconds.
+func (c *claims) rate() (gain, ms int64) {
+	return int64(ratelimit.Milli(c.limit.Rate)), c.limit.Period.Milliseconds()
+}
+
+// envelope is invariant 1: over the stamps of the applied charges, in any
+// window, not more was taken than capacity, slack and refill. A bucket of that
+// size, replayed, never goes below zero, save by what is booked whatever there
+// is. The counters only grow, so that they say in which order writes were
+// applied.
+func (c *claims) envelope(bucket string) []string {
+	var applied []*write
+	var open ratelimit.Millitokens // credits that may have been applied, at any moment
+	credits := false
+	c.each(bucket, func(w *write) {
+		if w.outcome == "unknown" || w.outcome == "" {
+			open += w.returned
+		}
+		if w.outcome == "applied" && w.charged+w.returned > 0 {
+			applied = append(applied, w)
+			credits = credits || w.op != ratelimit.OpCreate && w.op != ratelimit.OpCharge
+		}
+	})
+	slices.SortFunc(applied, func(a, b *write) int {
+		if !credits { // the claim is about stamps; a credit has none in its condition
+			return cmp.Compare(a.stamp, b.stamp)
+		}
+		return cmp.Or(cmp.Compare(a.state.Born, b.state.Born), cmp.Compare(a.state.Charged+a.state.Returned, b.state.Charged+b.state.Returned))
+	})
+	// In units of a millitoken in a period's milliseconds: no fraction is lost.
+	gain, ms := c.rate()
+	most := int64(ratelimit.Milli(c.limit.Burst)+open+2)*ms + gain*c.slack.Milliseconds()
+	have, at := most, ratelimit.Stamp(0)
+	var faults []string
+	for _, w := range applied {
+		if w.stamp > at {
+			if at != 0 {
+				// By floating point first: a long idle time is more than 64 bits.
+				if float64(gain)*float64(w.stamp-at) >= float64(most-have) {
+					have = most
+				} else {
+					have += gain * int64(w.stamp-at)
+				}
+			}
+			at = w.stamp
+		}
+		have = min(most, have+int64(w.returned)*ms) - int64(w.charged)*ms
+		if have < 0 && w.charged > 0 && w.op != ratelimit.OpSettle {
+			faults = append(faults, fmt.Sprintf("envelope: %s is %d millitokens beyond it at stamp %d", bucket, -have/ms, w.stamp))
+			have = 0
+		}
+	}
+	return faults
+}
+
+// conserved is invariant 5 of a bucket: it counts what is known to be applied,
+// at most that and what may have been; more was applied twice, less was lost.
+func (c *claims) conserved(bucket string) []string {
+	var charged, returned, openCharged, openReturned ratelimit.Millitokens
+	c.each(bucket, func(w *write) {
+		switch w.outcome {
+		case "applied":
+			charged, returned = charged+w.charged, returned+w.returned
+		case "unknown", "":
+			openCharged, openReturned = openCharged+w.charged, openReturned+w.returned
+		}
+	})
+	var faults []string
+	within := func(what string, got, least, open ratelimit.Millitokens) {
+		if got < least || got > least+open {
+			faults = append(faults, fmt.Sprintf("conservation: %s counts %d millitokens as %s; %d were for certain, %d perhaps", bucket, got, what, least, open))
+		}
+	}
+	i := c.items[bucket]
+	within("charged", i.Charged, charged, openCharged)
+	within("returned", i.Returned, returned, openReturned)
+	return faults
+}
+
+// balanced is invariants 4 and 5 of a process: all that it is known to have
+// charged admitted somebody, or was given back; nothing else admitted anybody.
+// Of one that was killed, what was charged and not told is lost.
+func (c *claims) balanced(h *history) []string {
+	net := map[string]ratelimit.Millitokens{}
+	for _, w := range h.writes {
+		if w.outcome == "applied" {
+			net[w.bucket] += w.charged
+		}
+		if w.outcome != "not applied" { // a credit is sent once, and then is what it is
+			net[w.bucket] -= w.returned
+		}
+	}
+	for _, r := range h.requests {
+		if r.verdict == "admitted" && (!r.back || !h.ended) {
+			net[r.bucket] -= r.cost
+		}
+	}
+	var faults []string
+	for bucket, n := range net {
+		if h.ended && n != 0 {
+			faults = append(faults, fmt.Sprintf("balance: %s charged %d millitokens of %s more than it admitted and gave back", h.name, n, bucket))
+		}
+	}
+	return faults
+}
+
+// proven is invariant 2: each denial had, within the poll floor, a state of the
+// store with too few tokens.
+func (c *claims) proven(h *history) []string {
+	byBucket := map[string][]*write{} // answers with a state, in their order
+	for _, w := range h.writes {
+		if w.outcome == "applied" || w.outcome == "refused" {
+			byBucket[w.bucket] = append(byBucket[w.bucket], w)
+		}
+	}
+	var faults []string
+	for _, r := range h.requests {
+		if r.verdict != "denied" {
+			continue
+		}
+		if !slices.ContainsFunc(byBucket[r.bucket], func(w *write) bool { return c.proves(w, r) }) {
+			faults = append(faults, fmt.Sprintf("false reject: %s denied %d millitokens of %s at %s (%s) with no state that was short",
+				h.name, r.cost, r.bucket, time.Unix(0, r.told).Format("05.000000"), r.detail))
+		}
+	}
+	return faults
+}
+
+// proves reports whether what the store answered to a write shows that it had
+// too little for a request that was denied.
+func (c *claims) proves(w *write, r *request) bool {
+	// The denial was decided between asked and told: the answer's age then was
+	// at least this.
+	age := max(0, time.Duration(r.asked-w.came))
+	if !w.state.Exists || w.came > r.told || !c.short(&w.state, w.stamp, r.cost) {
+		return false
+	}
+	speed := time.Duration(max(1, c.speed))
+	return age*speed <= mostFloor+scheduling*speed ||
+		age*speed <= mostAge+scheduling*speed && c.short(&w.state, w.stamp+ratelimit.Stamp((age*speed).Milliseconds()), r.cost)
+}
+
+// short reports whether a bucket had less than this at a stamp.
+func (c *claims) short(i *item, at ratelimit.Stamp, cost ratelimit.Millitokens) bool {
+	have := i.Balance + ratelimit.ParamsOf(c.limit).Refill.Total(at)
+	return min(ratelimit.Milli(c.limit.Burst), have) < cost
+}
