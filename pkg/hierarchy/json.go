@@ -2,7 +2,9 @@ package hierarchy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 	"unicode/utf8"
@@ -81,6 +83,34 @@ type itemJSON struct {
 	Parent        text              `json:"parent,omitempty"`
 	Cascade       bool              `json:"cascade,omitempty"`
 	Metadata      map[string]string `json:"metadata,omitempty"`
+}
+
+// itemFields are the fields of itemJSON.
+var itemFields = [...]string{
+	"kind", "name", "resource", "revision", "deleted", "updated_at", "manager", "limits", "mode", "on_unavailable",
+	"display_name", "tier", "parent", "cascade", "metadata",
+}
+
+// MergeJSON is the item's JSON, with what the JSON of an earlier item holds
+// that this program doesn't know: another version of it does. Nothing is left
+// of that once the item is deleted.
+func (i *Item) MergeJSON(earlier []byte) ([]byte, error) {
+	now, err := json.Marshal(i)
+	if err != nil || len(earlier) == 0 || i.Deleted {
+		return now, err
+	}
+	var was, is map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(earlier, &was), json.Unmarshal(now, &is)); err != nil {
+		return nil, err
+	}
+	for _, f := range itemFields {
+		delete(was, f)
+	}
+	if len(was) == 0 {
+		return now, nil
+	}
+	maps.Copy(is, was)
+	return json.Marshal(is)
 }
 
 type limitJSON struct {

@@ -12,8 +12,8 @@ import (
 // changed meanwhile makes the edit fail, so that two edits never close a circle
 // between them.
 //
-// Stores call it in Edit, and again when only one of the Reads that it added
-// has moved.
+// Stores call it in Edit, and again when an item has moved that the edit as it
+// was given doesn't name: one of the Reads that were added here.
 func Prepare(ctx context.Context, src Source, namespace string, e Edit) (Edit, error) {
 	if err := e.Check(); err != nil {
 		return Edit{}, err

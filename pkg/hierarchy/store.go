@@ -19,8 +19,8 @@ type Source interface {
 
 	// Changes are the changes after a mark, oldest first, without a gap; none
 	// when the mark is the latest. The error matches [ErrGap] when they can't
-	// be told any more: some are no longer kept, or the mark is of another
-	// history.
+	// be told any more: some are no longer kept, the mark is of another history
+	// or later than the latest, or they are more than [MaxChanges].
 	Changes(ctx context.Context, namespace string, after Mark) ([]Change, error)
 
 	// Items reads items, in the order of refs, at most [MaxItems]; one that was
@@ -31,6 +31,9 @@ type Source interface {
 
 // MaxItems is how many items one call of [Source.Items] may ask for.
 const MaxItems = 100
+
+// MaxChanges is how many changes are worth telling one by one.
+const MaxChanges = 1000
 
 // Mark is a moment in a namespace's history. Marks are comparable.
 type Mark struct {
@@ -89,6 +92,12 @@ type Edit struct {
 	// Reads are items that the edit relies on and doesn't write: it fails when
 	// one has moved. Callers leave this to [Prepare].
 	Reads []Expectation
+}
+
+// Names reports whether the edit writes an item, or relies on it.
+func (e *Edit) Names(r Ref) bool {
+	return slices.ContainsFunc(e.Puts, func(p Put) bool { return p.Item.Ref == r }) ||
+		slices.ContainsFunc(e.Reads, func(x Expectation) bool { return x.Ref == r })
 }
 
 // The most that one edit can hold, so that a store with at most 100 actions in
