@@ -1,6 +1,7 @@
 package embedstore
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -12,13 +13,17 @@ const minSweep = 64
 // shard is a part of the buckets with a lock of its own.
 type shard struct {
 	mu      sync.Mutex
-	buckets map[string]*ratelimit.State // :: Key.ID -> bucket
-	left    int                         // how many the last sweep left
-	peak    int                         // the most that buckets ever held
-	_       [32]byte                    // keeps the locks of neighbours on cache lines of their own
+	buckets map[bucketKey]*ratelimit.State
+	changed map[bucketKey]struct{} // since the last save; nil where nothing is saved
+	left    int                    // how many the last sweep left
+	peak    int                    // the most that buckets ever held
+	_       [24]byte               // keeps the locks of neighbours on cache lines of their own
 }
 
-func (s *shard) get(id string) ratelimit.State {
+// errGone says that a namespace was purged since it was looked up.
+var errGone = errors.New("the namespace was purged")
+
+func (s *shard) get(id bucketKey) ratelimit.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b := s.buckets[id]; b != nil {
@@ -33,9 +38,12 @@ func (s *shard) len() int {
 	return len(s.buckets)
 }
 
-func (s *shard) apply(id string, w *ratelimit.Write, keep ratelimit.Stamp) (ratelimit.State, error) {
+func (s *shard) apply(id bucketKey, w *ratelimit.Write, keep ratelimit.Stamp) (ratelimit.State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if id.space.gone.Load() {
+		return ratelimit.State{}, errGone
+	}
 	b := s.buckets[id]
 	if b != nil {
 		next, ok := w.Execute(*b)
@@ -43,6 +51,7 @@ func (s *shard) apply(id string, w *ratelimit.Write, keep ratelimit.Stamp) (rate
 			return ratelimit.State{}, &ratelimit.RefusedError{State: *b}
 		}
 		*b = next
+		s.touch(id)
 		return next, nil
 	}
 	next, ok := w.Execute(ratelimit.State{})
@@ -53,11 +62,32 @@ func (s *shard) apply(id string, w *ratelimit.Write, keep ratelimit.Stamp) (rate
 		s.drop(w.Stamp - keep)
 	}
 	if s.buckets == nil {
-		s.buckets = make(map[string]*ratelimit.State)
+		s.buckets = make(map[bucketKey]*ratelimit.State)
 	}
 	s.buckets[id] = &next
+	s.touch(id)
 	s.peak = max(s.peak, len(s.buckets))
 	return next, nil
+}
+
+// touch marks a bucket to be saved.
+func (s *shard) touch(id bucketKey) {
+	if s.changed != nil {
+		s.changed[id] = struct{}{}
+	}
+}
+
+// dropSpace forgets the buckets of a namespace, and returns how many.
+func (s *shard) dropSpace(sp *space) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.buckets)
+	for id := range s.buckets {
+		if id.space == sp {
+			delete(s.buckets, id)
+		}
+	}
+	return before - len(s.buckets)
 }
 
 func (s *shard) sweep(before ratelimit.Stamp) int {
@@ -74,6 +104,7 @@ func (s *shard) drop(fullAt ratelimit.Stamp) int {
 	for id, b := range s.buckets {
 		if b.FullAt() <= fullAt {
 			delete(s.buckets, id)
+			s.touch(id)
 		}
 	}
 	s.left = len(s.buckets)
@@ -86,7 +117,7 @@ func (s *shard) drop(fullAt ratelimit.Stamp) int {
 // shrink gives back what the map holds for buckets that are gone: a map never
 // does so by itself.
 func (s *shard) shrink() {
-	smaller := make(map[string]*ratelimit.State, s.left)
+	smaller := make(map[bucketKey]*ratelimit.State, s.left)
 	for id, b := range s.buckets {
 		smaller[id] = b
 	}

@@ -1,0 +1,5 @@
+package embedstore
+
+import "sync"
+
+type saver struct{ mu sync.Mutex }
