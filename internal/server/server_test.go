@@ -30,7 +30,12 @@ import (
 	"github.com/extauthz/extauthz/internal/envoy"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The local DynamoDB ends with the process.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/extauthz/extauthz/internal/ddblocal.wait"),
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).writerDescriptor.func1"))
+}
 
 const listenLine = "listen: {grpc: '127.0.0.1:0', metrics: '127.0.0.1:0', admin: '127.0.0.1:0'}\n"
 

@@ -94,7 +94,8 @@ type dynamoDB struct {
 	opened atomic.Pointer[dynamostore.Store]
 }
 
-var errNotOpen = fmt.Errorf("%w: the store could not be opened yet", ratelimit.ErrNotApplied)
+// errNotOpen lets no charge wait for a store that is seconds away at best.
+var errNotOpen = fmt.Errorf("%w: %w: it could not be opened yet", ratelimit.ErrNotApplied, ratelimit.ErrUnusable)
 
 // Apply implements ratelimit.Store.
 func (d *dynamoDB) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.State, error) {
