@@ -13,11 +13,11 @@ import (
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
-// fourLimits are 4 with 16-character names and the widest numbers that people
-// give them.
-func fourLimits(perMinute int64) []ratelimit.Limit {
+// manyLimits have 16-character names and the widest numbers that people give
+// them.
+func manyLimits(n int, perMinute int64) []ratelimit.Limit {
 	var limits []ratelimit.Limit
-	for i := range 4 {
+	for i := range n {
 		limits = append(limits, ratelimit.Custom(fmt.Sprintf("tokens-per-min-%d", i), 2*perMinute, perMinute, time.Minute))
 	}
 	return limits
@@ -29,7 +29,7 @@ func fourLimits(perMinute int64) []ratelimit.Limit {
 func TestOneUnitEach(t *testing.T) {
 	var seen calls
 	s, _ := newStore(t, func(c *Config) { c.Observer, c.ReportCapacity = &seen, true })
-	limits := &fixed{limits: fourLimits(1_000_000), expires: true}
+	limits := &fixed{limits: manyLimits(4, 1_000_000), expires: true}
 	l, err := ratelimit.New(ratelimit.Config{
 		Store: s, Resolver: limits, Remote: &ratelimit.Remote{WriteTimeout: 20 * time.Second},
 	})
@@ -57,7 +57,7 @@ func TestOneUnitEach(t *testing.T) {
 		{ratelimit.OpCharge, func() (err error) { lease, err = acquire(); return err }},
 		{ratelimit.OpSettle, func() (err error) { r.Settle = true; _, err = acquire(); return err }},
 		{ratelimit.OpReshape, func() (err error) {
-			r.Settle, limits.revision, limits.limits = false, 1_000_000, fourLimits(9_000_000)
+			r.Settle, limits.revision, limits.limits = false, 1_000_000, manyLimits(4, 9_000_000)
 			_, err = acquire()
 			return err
 		}},
@@ -88,6 +88,39 @@ func TestOneUnitEach(t *testing.T) {
 		t.Errorf("the item has %d bytes, one unit holds 1024", size)
 	} else {
 		t.Logf("the item has %d bytes", size)
+	}
+}
+
+// TestEightLimitsInOneUnit has as many limits as a bucket with the longest ids
+// can have for the price of one.
+func TestEightLimitsInOneUnit(t *testing.T) {
+	var seen calls
+	s, _ := newStore(t, func(c *Config) { c.Observer, c.ReportCapacity = &seen, true })
+	limits := manyLimits(8, 1_000_000)
+	for i := range limits {
+		limits[i].Name = limits[i].Name[:8] + limits[i].Name[15:]
+	}
+	l, err := ratelimit.New(ratelimit.Config{Store: s, Resolver: &fixed{limits: limits, expires: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r := ratelimit.Request{Entity: strings.Repeat("e", 256), Resource: strings.Repeat("r", 64)}
+		if _, err := l.Acquire(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writes := 0
+	for _, call := range seen.take() {
+		if call.Request == RequestWrite {
+			writes++
+			if call.Capacity != (Capacity{Total: 1}) {
+				t.Errorf("%s consumed %+v", call.Op, call.Capacity)
+			}
+		}
+	}
+	if writes != 2 {
+		t.Errorf("%d writes", writes)
 	}
 }
 

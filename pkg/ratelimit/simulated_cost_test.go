@@ -45,6 +45,7 @@ func TestSimulatedCost(t *testing.T) {
 	}{
 		{"2% load", 4, PerMinute("n", 100), 0.02 * 100 / 60, 60_000, 1.05, 0, 0.98},
 		{"50% load", 4, PerMinute("n", 100), 0.5 * 100 / 60, 3_000, 1.4, 0, 0.98},
+		{"1.1x overload on 1000/s", 4, PerSecond("n", 1000), 1100, 20, 0, 0, 0.98},
 		{"2x overload on 500/s", 4, PerSecond("n", 500), 1000, 20, 0, 0.55, 0.98},
 		{"10000/s on 100/s", 4, PerSecond("n", 100), 10_000, 12, 0, 0.02, 0.98},
 		{"100/s on 1/s", 4, PerSecond("n", 1), 100, 100, 0, 0.08, 0.98},

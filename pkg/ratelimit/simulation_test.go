@@ -28,6 +28,7 @@ type world struct {
 	capacity float64              // writes per second that an item takes; 0: any
 	loads    map[string]*itemLoad
 	fault    func(w *Write) (apply bool, err error)
+	again    func(w *Write) time.Duration // how much later the network delivers a write once more; 0: never
 
 	sweep bool // expired items go at once
 
@@ -157,6 +158,12 @@ func (p *process) apply(w *Write, done func(State, error)) {
 	wld.in(wld.latency(), func() {
 		wld.writes++
 		s, err := wld.execute(w)
+		if wld.again != nil {
+			if d := wld.again(w); d > 0 {
+				w := w.clone()
+				wld.in(d, func() { _, _ = wld.execute(w) })
+			}
+		}
 		wld.in(wld.latency(), func() {
 			if !p.dead {
 				done(s, err)
@@ -311,6 +318,21 @@ func (w *world) checkEnvelope(t *testing.T, k Key, slack time.Duration) {
 			}
 		}
 	}
+}
+
+// usage is what the bucket's own counters say of a limit: charged less returned,
+// of the last state of each incarnation.
+func (w *world) usage(k Key, limit string) (n Millitokens) {
+	last := map[Stamp]Millitokens{}
+	for _, m := range w.history[k.ID()] {
+		if i := m.state.slot(limit); i >= 0 {
+			last[m.state.Born] = m.state.Limits[i].Charged - m.state.Limits[i].Returned
+		}
+	}
+	for _, x := range last {
+		n += x
+	}
+	return n
 }
 
 // counters are the sums of all that was ever charged to a bucket and returned,
