@@ -58,6 +58,7 @@ func openDynamoDB(ctx context.Context, c *config.Config, m *telemetry.Metrics, l
 	}
 	d := &dynamoDB{log: log, within: openWithin, config: dynamostore.Config{
 		AWS: aws, Table: c.Store.Stack, EndpointURL: c.Store.EndpointURL, Create: c.Store.Create, Observer: m.DynamoDB(),
+		Register: []string{c.Namespace},
 	}}
 	if d.config.Create {
 		d.within = createWithin

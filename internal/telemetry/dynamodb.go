@@ -11,7 +11,7 @@ import (
 // DynamoDB counts calls to DynamoDB. It is safe for concurrent use.
 type DynamoDB struct {
 	metrics *Metrics
-	calls   [dynamostore.RequestRegister + 1][dynamostore.KindUnknown + 1]prometheus.Counter
+	calls   [dynamostore.Requests][dynamostore.KindUnknown + 1]prometheus.Counter
 	reasons sync.Map // :: DynamoDB's reason for throttling -> its prometheus.Counter
 }
 
@@ -31,7 +31,7 @@ func (m *Metrics) DynamoDB() *DynamoDB {
 	for request := range d.calls {
 		for kind := range d.calls[request] {
 			d.calls[request][kind] = m.dynamoCalls.WithLabelValues(
-				dynamostore.Request(request).String(), dynamostore.Kind(kind).String()) //nolint:gosec // as few as the array has
+				dynamostore.Request(request).String(), dynamostore.Kind(kind).String())
 		}
 	}
 	return d

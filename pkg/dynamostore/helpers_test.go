@@ -30,7 +30,8 @@ func config(url, table string) Config {
 		},
 		Table: table, EndpointURL: url, Create: true,
 		// Far above what the busiest machine takes: no test waits for it.
-		Timeout: 20 * time.Second, StrongReads: true, KeepWarm: -1,
+		Timeout: 20 * time.Second, StrongReads: true, KeepWarm: -1, Recheck: -1,
+		Register: []string{"default", "acme", "Acme"},
 	}
 }
 

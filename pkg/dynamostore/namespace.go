@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
@@ -31,12 +34,19 @@ const (
 	// maxKnown bounds what is remembered of namespaces, which clients may
 	// choose; beyond it all is looked up anew.
 	maxKnown = 65_536
+
+	// unknownFor is how long a name that is not registered is not looked up
+	// again: clients may choose it.
+	unknownFor = 3 * time.Second
+
+	checkTimeout = 2 * time.Second
 )
 
-// registry knows the ids of namespaces. An id never changes, so that what was
-// looked up once holds.
+// registry knows the ids of namespaces. The id of a name that is in use is
+// looked at again every few seconds: the namespace may be deleted, and purged.
 type registry struct {
 	store *Store
+	open  []string // names that are registered when they are first used
 
 	mu    sync.Mutex
 	known map[string]*registration // :: name of a namespace -> its id
@@ -47,20 +57,33 @@ type registration struct {
 	done chan struct{}
 	id   string
 	err  error
+
+	until     time.Time    // of an err that says that the name is not registered
+	used      atomic.Bool  // since it was last looked at
+	confirmed atomic.Int64 // when a read showed that it still holds, Unix milliseconds
 }
 
-func (r *registry) init(s *Store) { r.store, r.known = s, map[string]*registration{} }
+func (r *registry) init(s *Store, open []string) {
+	r.store, r.open, r.known = s, open, map[string]*registration{}
+}
 
-// id is the id of a namespace, which is registered if it is new. One goroutine
-// asks the table, under its own context; the others wait for it as long as
-// theirs last. After an error the next asks again. The errors match
-// ratelimit.ErrNotApplied.
+// id is the id of a namespace; one of those that are open is registered if it
+// is new. One goroutine asks the table, under its own context; the others wait
+// for it as long as theirs last. After an error the next asks again, but for a
+// name that is not registered: that answer holds for some seconds. The errors
+// match ratelimit.ErrNotApplied, and hierarchy.ErrUnknownNamespace where there
+// is none.
 func (r *registry) id(ctx context.Context, name string) (string, error) {
 	for {
 		reg, mine := r.find(name)
 		if mine {
-			reg.id, reg.err = r.store.register(ctx, name)
-			if reg.err != nil {
+			reg.id, reg.err = r.store.findNamespace(ctx, name, slices.Contains(r.open, name))
+			now := r.store.now()
+			reg.confirmed.Store(now.UnixMilli())
+			switch {
+			case errors.Is(reg.err, hierarchy.ErrUnknownNamespace):
+				reg.until = now.Add(unknownFor)
+			case reg.err != nil:
 				r.forget(name, reg)
 			}
 			close(reg.done)
@@ -82,7 +105,8 @@ func (r *registry) id(ctx context.Context, name string) (string, error) {
 func (r *registry) find(name string) (reg *registration, mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if reg, ok := r.known[name]; ok {
+	if reg, ok := r.known[name]; ok && !reg.over(r.store.now) {
+		reg.used.Store(true)
 		return reg, false
 	}
 	if len(r.known) >= maxKnown {
@@ -93,6 +117,17 @@ func (r *registry) find(name string) (reg *registration, mine bool) {
 	return reg, true
 }
 
+// over reports whether the registration is an answer that doesn't hold any
+// more.
+func (reg *registration) over(now func() time.Time) bool {
+	select {
+	case <-reg.done:
+		return reg.err != nil && !now().Before(reg.until)
+	default:
+		return false
+	}
+}
+
 func (r *registry) forget(name string, reg *registration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,81 +136,148 @@ func (r *registry) forget(name string, reg *registration) {
 	}
 }
 
-// register looks a namespace up, and gives it an id if it has none.
-func (s *Store) register(ctx context.Context, name string) (string, error) {
-	started := s.begin()
-	call := Call{Request: RequestRegister}
+// drop forgets what a name leads to: an id, or, where that is empty, nothing.
+func (r *registry) drop(name, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reg, ok := r.known[name]
+	if !ok {
+		return
+	}
+	select {
+	case <-reg.done:
+		if reg.id == id {
+			delete(r.known, name)
+		}
+	default: // being looked up
+	}
+}
+
+// confirm notes that a name still leads to an id.
+func (r *registry) confirm(name, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if reg, ok := r.known[name]; ok {
+		select {
+		case <-reg.done:
+			if reg.id == id {
+				reg.confirmed.Store(r.store.now().UnixMilli())
+			}
+		default: // being looked up
+		}
+	}
+}
+
+// check looks at each namespace that was used since the last check and that no
+// read has confirmed since, and drops those that are gone. An error leaves
+// things as they are until the next.
+func (r *registry) check(ctx context.Context, every time.Duration) {
+	names := r.due(every) // :: id -> name
+	ids := make([]string, 0, len(names))
+	for id := range names {
+		ids = append(ids, id)
+	}
+	for some := range slices.Chunk(ids, hierarchy.MaxItems) {
+		keys := make([]item, len(some))
+		for i, id := range some {
+			keys[i] = headKey(id)
+		}
+		found, err := r.store.readAll(ctx, keys)
+		if err != nil {
+			return
+		}
+		for i, id := range some {
+			h, err := decodeHead(id, found[keyText(keys[i])])
+			switch {
+			case err != nil:
+			case h.active():
+				r.confirm(names[id], id)
+			default:
+				r.drop(names[id], id)
+			}
+		}
+	}
+}
+
+func (r *registry) due(every time.Duration) map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.store.now().Add(-every).UnixMilli()
+	names := map[string]string{}
+	for name, reg := range r.known {
+		select {
+		case <-reg.done:
+			if reg.err == nil && reg.confirmed.Load() <= before && reg.used.Swap(false) {
+				names[reg.id] = name
+			}
+		default:
+		}
+	}
+	return names
+}
+
+// recheck checks the namespaces in use now and then, until ctx ends.
+func (r *registry) recheck(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		checking, done := context.WithTimeout(ctx, checkTimeout)
+		r.check(checking, every)
+		done()
+	}
+}
+
+// findNamespace looks a namespace up, and registers it if it is new and may be
+// registered by being used.
+func (s *Store) findNamespace(ctx context.Context, name string, open bool) (string, error) {
+	if err := ratelimit.CheckNamespace(name); err != nil {
+		return "", fmt.Errorf("%w: %w", unknown(name), err)
+	}
 	id, err := s.lookUp(ctx, name)
 	if err == nil && id == "" {
+		if !open {
+			return "", unknown(name)
+		}
 		id, err = s.enter(ctx, name)
 	}
-	if err == nil {
-		s.end(started, call)
-		return id, nil
+	if err != nil {
+		// Whatever became of the registration, the write that wanted it isn't made.
+		return "", fmt.Errorf("%w: finding namespace %q: %w", ratelimit.ErrNotApplied, name, err)
 	}
-	call.Kind, err = s.sorted(err, true)
-	s.failed(started, call, err)
-	// Whatever became of the registration, the write that wanted it isn't made.
-	return "", fmt.Errorf("%w: finding namespace %q: %w", ratelimit.ErrNotApplied, name, err)
+	return id, nil
+}
+
+// unknown is the error of a name that leads to no namespace: no write was made,
+// and none will be by trying again.
+func unknown(name string) error {
+	return fmt.Errorf("%w: %w: namespace %q: %w", ratelimit.ErrNotApplied, ratelimit.ErrUnusable, name, hierarchy.ErrUnknownNamespace)
 }
 
 // lookUp is the id of a namespace, or empty.
 func (s *Store) lookUp(ctx context.Context, name string) (string, error) {
-	out, err := s.others.GetItem(ctx, &dynamodb.GetItemInput{
-		TableName: &s.table, Key: primaryKey(namespacesKey, name), ConsistentRead: new(true),
-	})
-	if err != nil || len(out.Item) == 0 {
+	it, err := s.readOne(ctx, RequestRegister, primaryKey(namespacesKey, name))
+	if err != nil || len(it) == 0 {
 		return "", err
 	}
-	return textOf(out.Item, attrID)
+	return textOf(it, attrID)
 }
 
 // enter registers a namespace under a new id, or finds the id that another
-// process gave it meanwhile. The item of the id comes first, so that none is
-// ever in use whose name nobody can find; the loser of a race removes its own.
+// process gave it meanwhile.
 func (s *Store) enter(ctx context.Context, name string) (string, error) {
-	for {
-		id := newID()
-		_, err := s.putNew(ctx, id, namespaceKey, attrName, name)
-		var taken *types.ConditionalCheckFailedException
-		if errors.As(err, &taken) {
-			// Ours, if a first answer was lost and the SDK asked again; an id
-			// is never used twice, and the next one is as good.
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		_, err = s.putNew(ctx, namespacesKey, name, attrID, id)
-		if !errors.As(err, &taken) {
-			return id, err
-		}
-		registered, err := textOf(taken.Item, attrID)
-		if err != nil || registered == id {
-			return id, err
-		}
-		// An orphan does no harm; removing it is tidiness.
-		_, _ = s.others.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: &s.table, Key: primaryKey(id, namespaceKey)})
-		return registered, nil
-	}
-}
-
-// putNew puts an item with one attribute where there is none. Otherwise the
-// error is a ConditionalCheckFailedException with the item.
-func (s *Store) putNew(ctx context.Context, pk, sk, attribute, value string) (*dynamodb.PutItemOutput, error) {
-	it := primaryKey(pk, sk)
-	it[attribute] = &types.AttributeValueMemberS{Value: value}
-	return s.others.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: &s.table, Item: it,
-		ConditionExpression:                 new("attribute_not_exists(PK)"),
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
+	n, err := s.register(ctx, name, hierarchy.Cause{By: hierarchy.Actor{Caller: firstUse}, At: s.now()})
+	return n.ID, err
 }
 
 func textOf(it item, attribute string) (string, error) {
 	text, ok := it[attribute].(*types.AttributeValueMemberS)
 	if !ok || text.Value == "" {
-		return "", fmt.Errorf("the registry's item has no %s", attribute)
+		return "", fmt.Errorf("the item has no %s", attribute)
 	}
 	return text.Value, nil
 }

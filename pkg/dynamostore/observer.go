@@ -26,8 +26,8 @@ type Call struct {
 	Capacity Capacity
 }
 
-// Capacity is in units of DynamoDB's: of writes for RequestWrite, of reads for
-// RequestRead.
+// Capacity is in units of DynamoDB's: of writes for RequestWrite and
+// RequestConfigWrite, of reads for the others.
 type Capacity struct{ Total, Indexes float64 }
 
 // Request is what a call asked for.
@@ -35,13 +35,20 @@ type Request uint8
 
 // The requests that are observed.
 const (
-	RequestWrite    Request = iota // of a bucket
-	RequestRead                    // of a bucket
-	RequestRegister                // of a namespace: reads and writes, at its first use in the process
+	RequestWrite       Request = iota // of a bucket
+	RequestRead                       // of a bucket
+	RequestRegister                   // of a namespace's id, at its first use in the process
+	RequestConfigRead                 // of the configuration and what belongs to it
+	RequestConfigWrite                // of the same, mostly a transaction
 )
 
+// Requests is how many there are.
+const Requests = RequestConfigWrite + 1
+
 // String is the request's name, as metrics have it.
-func (r Request) String() string { return [...]string{"write", "read", "register"}[r] }
+func (r Request) String() string {
+	return [...]string{"write", "read", "register", "config_read", "config_write"}[r]
+}
 
 // Kind is what became of a call.
 type Kind uint8

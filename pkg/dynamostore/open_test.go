@@ -210,8 +210,8 @@ func TestNamespaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(out.Items) != 5 { // two for each namespace, and the schema's
-		t.Errorf("%d items in the table, want 5", len(out.Items))
+	if len(out.Items) != 9 { // name, head, record and event of each namespace, and the schema's
+		t.Errorf("%d items in the table, want 9", len(out.Items))
 	}
 }
 

@@ -42,6 +42,16 @@ type Config struct {
 	// unit, so that connections, credentials and DynamoDB's own caches are
 	// ready for the next; 0: 5s; negative: never.
 	KeepWarm time.Duration
+	// Recheck is after how long it is looked whether a namespace in use is still
+	// there; 0: 5s; negative: never.
+	Recheck time.Duration
+
+	// Register are the namespaces that are registered when they are first used;
+	// any other has to be registered before. nil: "default".
+	Register []string
+	// KeepEvents is how long audit events are kept; 0: 90 days; negative: for
+	// ever.
+	KeepEvents time.Duration
 
 	// Observer is told of each call; nil: nobody.
 	Observer Observer
@@ -56,10 +66,13 @@ const (
 	defaultConnections = 256
 	defaultWarm        = 4
 	defaultKeepWarm    = 5 * time.Second
+	defaultRecheck     = 5 * time.Second
+	defaultNamespace   = "default"
 )
 
-// Store is a ratelimit.Store on DynamoDB. Make one with [Open]. Its methods
-// may be called by many goroutines at once.
+// Store is a ratelimit.Store on DynamoDB, and its configuration: a
+// hierarchy.Editor and the hierarchy.Namespaces. Make one with [Open]. Its
+// methods may be called by many goroutines at once.
 type Store struct {
 	table      string
 	timeout    time.Duration
@@ -72,6 +85,9 @@ type Store struct {
 	others    api // with the SDK's retries
 	transport *http.Transport
 	registry  registry
+
+	keepEvents time.Duration // 0: for ever
+	settled    time.Duration // see PurgeNamespace
 
 	lastCall atomic.Int64 // Unix milliseconds
 	stop     context.CancelFunc
@@ -95,7 +111,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		now:       c.Now,
 		observer:  c.Observer,
 		transport: newTransport(or(c.Connections, defaultConnections)),
-		stop:      func() {},
+
+		keepEvents: max(0, or(c.KeepEvents, defaultKeepEvents)),
+		settled:    settled,
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -107,16 +125,29 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		s.capacity = types.ReturnConsumedCapacityIndexes
 	}
 	s.charges, s.others = newClients(&c, s.transport)
-	s.registry.init(s)
+	if c.Register == nil {
+		c.Register = []string{defaultNamespace}
+	}
+	s.registry.init(s, c.Register)
 	if err := s.prepare(ctx, c.Create); err != nil {
 		s.transport.CloseIdleConnections()
 		return nil, err
 	}
 	s.warm(ctx, or(c.Warm, defaultWarm))
-	if every := or(c.KeepWarm, defaultKeepWarm); every > 0 {
-		s.keepWarm(every) //nolint:contextcheck // it goes on until Close
-	}
+	s.tend(&c) //nolint:contextcheck // it goes on until Close
 	return s, nil
+}
+
+// tend begins what the store does by itself, until it is closed.
+func (s *Store) tend(c *Config) {
+	var ctx context.Context
+	ctx, s.stop = context.WithCancel(context.Background())
+	if every := or(c.KeepWarm, defaultKeepWarm); every > 0 {
+		s.running.Go(func() { s.keepWarm(ctx, every) })
+	}
+	if every := or(c.Recheck, defaultRecheck); every > 0 {
+		s.running.Go(func() { s.registry.recheck(ctx, every) })
+	}
 }
 
 func or[T comparable](v, instead T) T {

@@ -23,24 +23,21 @@ func (s *Store) ping(ctx context.Context) {
 	_, _ = s.charges.GetItem(ctx, &dynamodb.GetItemInput{TableName: &s.table, Key: primaryKey(schemaKey, schemaKey)})
 }
 
-// keepWarm pings whenever nothing else was asked for as long as every.
-func (s *Store) keepWarm(every time.Duration) {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
-	s.running.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if now := s.now().UnixMilli(); now-s.lastCall.Load() >= every.Milliseconds() {
-				pinging, done := context.WithTimeout(ctx, s.timeout)
-				s.ping(pinging)
-				done()
-			}
+// keepWarm pings whenever nothing else was asked for as long as every, until
+// ctx ends.
+func (s *Store) keepWarm(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
-	})
+		if now := s.now().UnixMilli(); now-s.lastCall.Load() >= every.Milliseconds() {
+			pinging, done := context.WithTimeout(ctx, s.timeout)
+			s.ping(pinging)
+			done()
+		}
+	}
 }
