@@ -122,15 +122,17 @@ func (a *actor) judge(s *situation, j *job, now instant) outcome {
 	age := a.age(now)
 	due := a.state.Exists && j.target.Revision > a.state.Revision
 	out := outcomeNone
+	told := *s // as it was when the store was asked; what was absent was full then too
+	told.t = a.by
 	for _, x := range j.wants {
-		l := s.limit(x.name)
+		l, then := s.limit(x.name), told.limit(x.name)
 		floor := pollFloor(&l.Params)
 		switch {
 		case x.need > l.Capacity:
 			return outcomeNever
 		case !a.known || due:
 			continue
-		case age < floor && l.Available(a.by) < x.need:
+		case age < floor && then.Available(a.by) < x.need:
 			out, j.rest, j.by = outcomeShort, max(j.rest, floor-age), a.by
 		case age <= staleAfter && l.Available(s.t) < x.need:
 			out = outcomeShort
