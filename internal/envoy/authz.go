@@ -18,11 +18,12 @@ import (
 // extAuthz is the Authorization service.
 type extAuthz struct {
 	authv3.UnimplementedAuthorizationServer
-	cfg  Config
-	pool requestPool
+	cfg     Config
+	pool    requestPool
+	sources sources
 }
 
-func newExtAuthz(cfg Config) *extAuthz { return &extAuthz{cfg: cfg} }
+func newExtAuthz(cfg Config) *extAuthz { return &extAuthz{cfg: cfg, sources: newSources()} }
 
 // Check admits a request, denies it with an answer for the client, or says that
 // there is no decision, so that Envoy's failure mode decides.
@@ -39,15 +40,18 @@ func (s *extAuthz) Check(ctx context.Context, call *authv3.CheckRequest) (*authv
 	if ctx.Err() != nil {
 		s.cfg.ExtAuthz.Late()
 	}
+	var response *authv3.CheckResponse
 	switch a.Verdict {
 	case decision.Allow:
-		return allowResponse(&a, policy, req), nil
+		response = allowResponse(&a, policy, req)
 	case decision.Unavailable:
 		s.cfg.ExtAuthz.Refused(refusedUnavailable.reason)
 		return unavailableResponse(), nil
 	case decision.Deny, decision.Invalid:
+		response = denyResponse(&a, req)
 	}
-	return denyResponse(&a, req), nil
+	response.DynamicMetadata = s.sources.of(&a, policy)
+	return response, nil
 }
 
 // allowResponse sets the headers of the deciding rule's on_allow, and removes

@@ -22,11 +22,12 @@ const maxDescriptors = 1000
 // rateLimit is the RateLimitService.
 type rateLimit struct {
 	rlsv3.UnimplementedRateLimitServiceServer
-	cfg  Config
-	pool requestPool
+	cfg     Config
+	pool    requestPool
+	sources sources
 }
 
-func newRateLimit(cfg Config) *rateLimit { return &rateLimit{cfg: cfg} }
+func newRateLimit(cfg Config) *rateLimit { return &rateLimit{cfg: cfg, sources: newSources()} }
 
 // ShouldRateLimit answers OK or OVER_LIMIT for all descriptors together, and
 // for each in its order. UNKNOWN is never an answer: Envoy takes it as OK.
@@ -48,14 +49,17 @@ func (s *rateLimit) ShouldRateLimit(ctx context.Context, call *rlsv3.RateLimitRe
 	for i := range reqs.all {
 		descriptors.FromRateLimit(call, i, &reqs.all[i])
 	}
-	a := s.cfg.Decider.Decide(ctx, s.cfg.Policy(), reqs.ptrs)
+	policy := s.cfg.Policy()
+	a := s.cfg.Decider.Decide(ctx, policy, reqs.ptrs)
 	if ctx.Err() != nil {
 		s.cfg.RateLimit.Late()
 	}
 	if a.Verdict == decision.Unavailable {
 		return nil, refuse(s.cfg.RateLimit, refusedUnavailable)
 	}
-	return rateLimitResponse(&a, reqs.ptrs), nil
+	response := rateLimitResponse(&a, reqs.ptrs)
+	response.DynamicMetadata = s.sources.of(&a, policy)
+	return response, nil
 }
 
 func rateLimitResponse(a *decision.Answer, reqs []*descriptors.Request) *rlsv3.RateLimitResponse {

@@ -66,11 +66,11 @@ func sdkLogger(log *slog.Logger) logging.Logger {
 		return logging.Nop{}
 	}
 	return logging.LoggerFunc(func(class logging.Classification, format string, v ...any) {
-		level := slog.LevelDebug
+		write := log.Debug
 		if class == logging.Warn {
-			level = slog.LevelWarn
+			write = log.Warn
 		}
-		log.Log(context.Background(), level, "AWS SDK: "+fmt.Sprintf(format, v...))
+		write("AWS SDK: " + fmt.Sprintf(format, v...))
 	})
 }
 
