@@ -73,7 +73,7 @@ var noLogic = []string{
 // banned are modules that have moved or are archived, with what stands in their
 // place.
 var banned = map[string]string{
-	"gopkg.in/yaml.v3":         "github.com/goccy/go-yaml",
+	"gopkg.in/yaml.v3":         "go.yaml.in/yaml/v3",
 	"github.com/google/cel-go": "cel.dev/cel-go",
 }
 

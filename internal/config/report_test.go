@@ -50,7 +50,7 @@ func TestReportIsBounded(t *testing.T) {
 	if len(lines) != 1001 || lines[1000] != "and 4000 more" || !strings.HasSuffix(report.String(), "\nand 4000 more\n") {
 		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1])
 	}
-	_, report = config.Parse("x.yaml", []byte(strings.Repeat("- @\n", 5000)), config.Options{})
+	_, report = config.Parse("x.yaml", []byte(strings.Repeat("- !x\n", 5000)), config.Options{})
 	if report.Errors() < 5000 || len(report.Problems) != 1000 {
 		t.Errorf("%d errors, %d kept", report.Errors(), len(report.Problems))
 	}

@@ -1,18 +1,14 @@
-// Package yamltree reads the part of YAML that a configuration file needs into
-// a tree whose every byte is known by its place in the file: mappings and lists
-// in block and flow style, plain, quoted and block scalars, comments. Scalars
-// are text; nothing is made a number, a boolean or null.
+// Package yamltree reads a configuration file into a tree whose every scalar is
+// the text that was written, and whose every byte is known by its place in the
+// file. YAML itself is read by go.yaml.in/yaml/v3, into its tree of nodes and no
+// further: nothing is made a number, a boolean or null, and no alias is expanded.
 //
 // What a configuration doesn't need is a fault with an explanation: tags,
-// anchors, aliases, merge keys, complex keys, directives, second documents.
-// Parsing goes on after a fault, so that all are found at once, and it takes
-// time in proportion to the text, at a bounded depth.
+// anchors, aliases, merge keys, complex keys, directives, second documents, keys
+// that are there twice. All of these are found at once. What is no YAML is one
+// fault, as the library stops at the first: it names the line, and this package
+// says in other words what to do about it.
 //
-// It is not built on a YAML library's tree: those report one fault at a time and
-// don't say where a byte of a folded or quoted text stands in the file, and the
-// time of goccy/go-yaml's parser, which knows most, grows with the square of a
-// mapping's keys (13 s for 40,000). A fuzz test holds that what both this
-// package and yaml/v3 read, they read in the same way.
-//
-// It imports the standard library alone. Start reading at [Parse].
+// Reading takes time in proportion to the text. It imports the standard library
+// and that one library. Start reading at [Parse].
 package yamltree

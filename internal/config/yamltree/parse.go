@@ -1,218 +1,232 @@
 package yamltree
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Parse reads a text. It never fails: what is wrong is in the file's Faults, in
 // the order of the text, and in its tree a bad node.
 func Parse(text []byte) *File {
-	s := strings.TrimPrefix(string(text), "\ufeff")
-	f := &File{text: strings.ReplaceAll(s, "\r\n", "\n")}
-	f.lines = append(f.lines, 0)
-	for i := range len(f.text) {
-		if f.text[i] == '\n' {
-			f.lines = append(f.lines, i+1)
-		}
+	s := strings.ReplaceAll(strings.TrimPrefix(string(text), "\ufeff"), "\r\n", "\n")
+	f := &File{text: s, marks: marksOf(s), Root: &Node{Kind: KindBad}}
+	if f.legible() && !f.directed() {
+		f.document()
 	}
-	p := &parser{file: f, src: f.text}
-	if p.legible() {
-		f.Root = p.document()
-	} else {
-		f.Root = &Node{Kind: KindBad}
-	}
-	f.Faults, f.Found = p.faults, p.found
 	return f
 }
 
-// parser is a parse under way. Between the nodes of block style it stands on
-// the first character of a line's content, whose column is col.
-type parser struct {
-	file   *File
-	src    string
-	pos    int
-	col    int  // columns count from 0 here, in bytes: only spaces and dashes come before
-	eof    bool // there are no more lines with content
-	began  bool // content or a document marker was seen
-	depth  int
-	found  int // faults, those above MaxFaults too
-	faults []Fault
-}
-
-func (p *parser) fault(at, width int, message, hint string) {
-	if p.found++; p.found <= MaxFaults {
-		p.faults = append(p.faults, Fault{At: at, Width: max(width, 1), Message: message, Hint: hint})
+func (f *File) fault(at, width int, message, hint string) {
+	if f.Found++; f.Found <= MaxFaults {
+		f.Faults = append(f.Faults, Fault{At: at, Width: max(width, 1), Message: message, Hint: hint})
 	}
-}
-
-// stop makes the rest of the text as if it weren't there.
-func (p *parser) stop() {
-	p.pos, p.col, p.eof = len(p.src), -1, true
 }
 
 // legible finds what can't be in a text: bytes that are no characters, and
 // characters that control something or can't be seen.
-func (p *parser) legible() bool {
-	for i := 0; i < len(p.src); {
-		r, n := utf8.DecodeRuneInString(p.src[i:])
+func (f *File) legible() bool {
+	for i := 0; i < len(f.text); {
+		r, n := utf8.DecodeRuneInString(f.text[i:])
 		switch {
 		case r == utf8.RuneError && n == 1:
-			p.fault(i, 1, fmt.Sprintf("the byte 0x%02x is not UTF-8", p.src[i]), "")
-		case unicode.IsControl(r) && r != '\n' && r != '\t' || r == '\u2028' || r == '\u2029' || r == '\ufeff':
-			p.fault(i, n, fmt.Sprintf("the character %U can't be here", r), fmt.Sprintf(`in double quotes, \u%04x is the same`, r))
+			f.fault(i, 1, fmt.Sprintf("the byte 0x%02x is not UTF-8", f.text[i]), "")
+		case unicode.IsControl(r) && r != '\n' && r != '\t', r == '\u2028', r == '\u2029', r == '\ufeff', r == '\ufffe', r == '\uffff':
+			f.fault(i, n, fmt.Sprintf("the character %U can't be here", r), fmt.Sprintf(`in double quotes, \u%04x is the same`, r))
 		}
 		i += n
 	}
-	return p.found == 0
+	return f.Found == 0
 }
 
-func (p *parser) document() *Node {
-	p.advance()
-	if p.eof {
-		return &Node{Kind: p.emptyOrBad(0)}
-	}
-	root := p.block(-1)
-	for !p.eof {
-		p.fault(p.pos, 1, "this line is not part of what stands before it", "")
-		p.skip(-1)
-	}
-	return root
-}
-
-// emptyOrBad is the kind of a value that isn't there: bad where faults were
-// found on the way to it.
-func (p *parser) emptyOrBad(faults int) Kind {
-	if p.found > faults {
-		return KindBad
-	}
-	return KindEmpty
-}
-
-// advance goes on to the next line that has content, from the beginning of a
-// line: past blank lines, comments and what can't be used.
-func (p *parser) advance() {
-	for p.pos < len(p.src) {
-		start := p.pos
-		for p.pos < len(p.src) && p.src[p.pos] == ' ' {
-			p.pos++
-		}
-		p.col = p.pos - start
-		rest := p.src[p.pos:lineEnd(p.src, p.pos)]
-		switch text := strings.TrimLeft(rest, " \t"); {
-		case text == "" || text[0] == '#':
-		case rest[0] == '\t':
-			p.fault(p.pos, 1, "a tab can't indent a line", "use spaces")
-		case p.col == 0 && p.marker(rest):
-		default:
-			p.began = true
-			return
-		}
-		p.nextLine()
-	}
-	p.stop()
-}
-
-// nextLine goes to the beginning of the next line.
-func (p *parser) nextLine() {
-	p.pos = min(lineEnd(p.src, p.pos)+1, len(p.src))
-}
-
-// marker deals with a line that stands between documents.
-func (p *parser) marker(line string) bool {
-	switch {
-	case line[0] == '%' && !p.began:
-		p.fault(p.pos, len(line), "directives are not used here", "")
-		return true
-	case isMarker(line, "---"):
-		if p.began {
-			p.fault(p.pos, 3, "a second document begins here", "a configuration is one document")
-			p.stop()
+// directed finds directives, which stand before anything else.
+func (f *File) directed() bool {
+	for at := 0; at < len(f.text); at = lineEnd(f.text, at) + 1 {
+		line := strings.TrimRight(f.text[at:lineEnd(f.text, at)], " \t")
+		if strings.HasPrefix(line, "%") {
+			f.fault(at, len(line), "directives are not used here", "")
 			return true
 		}
-		p.began = true
-		if rest := strings.TrimLeft(line[3:], " \t"); rest != "" && rest[0] != '#' {
-			p.fault(p.pos+len(line)-len(rest), len(rest), "nothing can follow --- on its line", "")
+		if !isVoid(line) {
+			return false
 		}
-		return true
-	case isMarker(line, "..."):
-		p.began = true // anything after it is a second document
-		if rest := strings.TrimSpace(p.afterEnd()); rest != "" {
-			p.fault(p.pos, 3, "the document ends here, but text follows", "a configuration is one document")
-		}
-		p.stop()
-		return true
 	}
 	return false
 }
 
-// afterEnd is what follows the line, without comments before it.
-func (p *parser) afterEnd() string {
-	rest := p.src[lineEnd(p.src, p.pos):]
-	for {
-		rest = strings.TrimLeft(rest, " \t\n")
-		if rest == "" || rest[0] != '#' {
-			return rest
+// isVoid reports whether a line has nothing but a comment.
+func isVoid(line string) bool {
+	line = strings.TrimLeft(line, " \t")
+	return line == "" || line[0] == '#'
+}
+
+// document makes the tree of the one document.
+func (f *File) document() {
+	docs, err := decode(strings.NewReader("\n" + f.text))
+	switch {
+	case err != nil:
+		f.syntax(err)
+		return
+	case len(docs) == 0:
+		f.Root = &Node{Kind: KindEmpty}
+		return
+	case len(docs) > 1:
+		f.fault(f.at(docs[1]), 3, "a second document begins here", "a configuration is one document")
+	}
+	f.Root = f.node(docs[0].Content[0], 1)
+}
+
+// decode reads the documents of a text, no more than two. The texts that it is
+// given have a line end before them: the library leaves line 0 out of what it
+// says, and says another one in its stead.
+func decode(text io.Reader) ([]*yaml.Node, error) {
+	decoder := yaml.NewDecoder(text)
+	var docs []*yaml.Node
+	for len(docs) < 2 {
+		doc := new(yaml.Node)
+		if err := decoder.Decode(doc); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
 		}
-		rest = rest[lineEnd(rest, 0):]
+		docs = append(docs, doc)
 	}
+	return docs, nil
 }
 
-func isMarker(line, marker string) bool {
-	rest, ok := strings.CutPrefix(line, marker)
-	return ok && (rest == "" || isBlank(rest[0]))
-}
+// at is where a node of the library's stands in the text.
+func (f *File) at(y *yaml.Node) int { return f.offset(y.Line-1, y.Column) }
 
-func isBlank(c byte) bool { return c == ' ' || c == '\t' }
-
-// blankAt reports whether the line ends or a space follows at an offset.
-func (p *parser) blankAt(i int) bool {
-	return i >= len(p.src) || p.src[i] == '\n' || isBlank(p.src[i])
-}
-
-// skip leaves out this line and those that belong to it, as they are indented
-// deeper than a column or close brackets.
-func (p *parser) skip(col int) {
-	for {
-		p.nextLine()
-		p.advance()
-		if p.eof || p.col <= col && p.src[p.pos] != '}' && p.src[p.pos] != ']' {
-			return
+// node makes a node of the library's one; depth counts from 1.
+func (f *File) node(y *yaml.Node, depth int) *Node {
+	n := &Node{At: f.at(y), text: f.text}
+	n.End = n.At
+	switch {
+	case y.Kind == yaml.ScalarNode && y.Style == 0 && y.Value == "" && y.Anchor == "":
+		n.Kind = KindEmpty
+		return n
+	case f.decorated(n.At, y):
+		return n
+	case y.Kind == yaml.ScalarNode:
+		n.Kind, n.Plain, n.Value = KindScalar, y.Style == 0, y.Value
+		n.End = n.scalarEnd()
+		return n
+	case depth > MaxDepth:
+		f.fault(n.At, 1, tooDeep, "")
+		return n
+	case y.Kind == yaml.SequenceNode:
+		n.Kind = KindSequence
+		n.Items = make([]*Node, len(y.Content))
+		for i, item := range y.Content {
+			n.Items[i] = f.node(item, depth+1)
+			n.End = n.Items[i].End
 		}
+	default:
+		n.Kind = KindMapping
+		f.entries(n, y, depth)
 	}
+	if y.Style&yaml.FlowStyle != 0 {
+		n.End = f.closing(max(n.End, n.At+1))
+	}
+	return n
 }
 
-// blanks goes past spaces and tabs.
-func (p *parser) blanks() {
-	for p.pos < len(p.src) && isBlank(p.src[p.pos]) {
-		p.pos++
+// decorated finds a tag, an anchor or an alias: each stands where its node
+// begins.
+func (f *File) decorated(at int, y *yaml.Node) bool {
+	if y.Kind == yaml.MappingNode && len(y.Content) > 0 && f.at(y.Content[0]) == at {
+		return false // if anything, its first key is
 	}
-}
-
-// lineDone reports whether nothing but a comment is left on the line.
-func (p *parser) lineDone() bool {
-	p.blanks()
-	if p.pos >= len(p.src) || p.src[p.pos] == '\n' {
-		return true
-	}
-	return p.src[p.pos] == '#' && (p.pos == 0 || p.blankAt(p.pos-1))
-}
-
-// endLine is called behind a value: it goes on to the next line with content. It
-// is false when this line has more.
-func (p *parser) endLine(indent int, hint string) bool {
-	if !p.lineDone() {
-		end := lineEnd(p.src, p.pos)
-		p.fault(p.pos, len(strings.TrimRight(p.src[p.pos:end], " \t")), "nothing can follow the value on this line", hint)
-		p.skip(indent)
+	switch f.text[at:min(at+1, len(f.text))] {
+	case "!":
+		f.tag(at)
+	case "&":
+		f.fault(at, 1+len(y.Anchor), "anchors are not used here", "write the value out, or put quotes around the text")
+	case "*":
+		f.fault(at, 1+len(y.Value), aliased, "write the value out, or put quotes around the text")
+	default:
 		return false
 	}
-	p.nextLine()
-	p.advance()
 	return true
 }
 
-// bad is what stands for a node with a fault.
-func (p *parser) bad(at int) *Node { return &Node{Kind: KindBad, At: at, End: at} }
+// tag reports a tag. Where it is certain to be the text of an expression up to
+// the line's end, that is shown in quotes.
+func (f *File) tag(at int) {
+	const shown = 60
+	rest, _, ends := strings.Cut(f.text[at:min(at+shown, len(f.text))], "\n")
+	rest = strings.TrimRight(rest, " \t")
+	hint := quoteIt
+	if ends && !strings.ContainsAny(rest, ",]}#") {
+		hint += ": '" + strings.ReplaceAll(rest, "'", "''") + "'"
+	}
+	word, _, _ := strings.Cut(rest, " ")
+	f.fault(at, len(word), tagged, hint)
+}
+
+// entries reads the keys of a mapping and their values.
+func (f *File) entries(n *Node, y *yaml.Node, depth int) {
+	n.Entries = make([]Entry, 0, len(y.Content)/2)
+	first := make(map[string]*Node, len(y.Content)/2)
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		key := f.key(y.Content[i])
+		if key.Kind == KindScalar {
+			if other := first[key.Value]; other != nil {
+				line, _ := f.Position(other.At)
+				f.fault(key.At, key.End-key.At, fmt.Sprintf("the key %q is there twice", key.Value), fmt.Sprintf("first on line %d", line))
+				key.Kind = KindBad
+			} else {
+				first[key.Value] = key
+			}
+		}
+		value := f.node(y.Content[i+1], depth+1)
+		if colon := strings.IndexByte(key.Value, ':'); key.Plain && colon >= 0 && value.Kind == KindEmpty {
+			f.fault(key.At+colon, 1, "a space is missing behind the colon", "")
+			key.Kind = KindBad
+		}
+		if key.Kind == KindScalar {
+			n.Entries = append(n.Entries, Entry{Key: key, Value: value})
+		}
+		n.End = max(key.End, value.End)
+	}
+}
+
+// key makes a node of a mapping's key: a scalar, or a bad one.
+func (f *File) key(y *yaml.Node) *Node {
+	at := f.at(y)
+	before := strings.TrimRight(f.text[:at], " \t")
+	switch {
+	case strings.HasSuffix(before, "?") && len(before) < at:
+		f.fault(len(before)-1, 1, "complex keys are not used here", "write `key: value`")
+	case y.Kind == yaml.MappingNode || y.Kind == yaml.SequenceNode:
+		f.fault(at, 1, "a collection can't be a key", "put quotes around the text")
+	case y.Value == "<<" && y.Style == 0:
+		f.fault(at, 2, "merge keys are not used here", "write the keys out")
+	default:
+		n := f.node(y, 1)
+		if n.Kind == KindEmpty {
+			n.Kind, n.Plain = KindScalar, true
+		}
+		return n
+	}
+	return &Node{At: at, End: at}
+}
+
+// closing is the offset behind the bracket that follows the last entry.
+func (f *File) closing(at int) int {
+	for i := at; i < len(f.text); i++ {
+		switch f.text[i] {
+		case ' ', '\t', '\n', ',':
+		case ']', '}':
+			return i + 1
+		default:
+			return at
+		}
+	}
+	return at
+}

@@ -67,7 +67,7 @@ func TestParse(t *testing.T) {
 		"a:\n  foo\n  bar\n":                            `{a: "foo bar"}`,
 		"key with spaces: v\n\"q k\" : v\n'it''s': v\n": `{key with spaces: "v", q k: "v", it's: "v"}`,
 		// Quoted scalars.
-		`a: "x\ty\u00e9\x41\U0001F600\ud83d\ude00"`:        `{a: "x\tyéA😀😀"}`,
+		`a: "x\ty\u00e9\x41\U0001F600"`:                    `{a: "x\tyéA😀"}`,
 		"a: \"x  \n  y\n\n  z\\\n   w\"\nb: 'c\n  d'\n":    `{a: "x y\nzw", b: "c d"}`,
 		"a: ''\nb: \"\"\nc: 'it''s'\nd: \"\\\"\"\n":        `{a: "", b: "", c: "it's", d: "\""}`,
 		"a: '# no comment'\nb: \"x: y\" # comment\nc: 'é'": `{a: "# no comment", b: "x: y", c: "é"}`,
@@ -100,73 +100,27 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestFaults holds that parsing goes on after a fault, and what is left then.
+// TestFaults holds that all faults are found, and what is left then.
 func TestFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: !x\nb: &y c\nd: *y\n<<: {}\ne: f": "{a: !, b: !, d: !, e: \"f\"}\n" +
 			"1:4+2 \"!\" begins a tag of YAML, and tags are not used here\n2:4+2 anchors are not used here\n3:4+2 aliases are not used here\n4:1+2 merge keys are not used here",
-		"a: b: c\nd: e":           "{a: !, d: \"e\"}\n1:5+1 a colon with a space behind it can't be in a text without quotes",
-		"a: b\n  c: d\ne: f":      "{a: \"b\", e: \"f\"}\n2:3+1 a key can't be here: the text above it goes on to this line",
-		"a: b\n  c\n  d: e\nf: g": "{a: \"b c\", f: \"g\"}\n3:3+1 a key can't be here: the text above it goes on to this line",
-		"a: \x00\nb: \x1b":        "!\n1:4+1 the character U+0000 can't be here\n2:4+1 the character U+001B can't be here",
-		"é: \xff":                 "!\n1:4+1 the byte 0xff is not UTF-8",
-		"a: b\rc: d":              "!\n1:5+1 the character U+000D can't be here",
-		"é: [b: c]\nd: e":         "{é: !, d: \"e\"}\n1:6+1 a key in a list",
-		"a: {,}\nb: [,]\nc: {x: 1 y: 2}\nd: {[a]: b}": "{a: !, b: !, c: !, d: !}\n1:5+1 a comma without anything before it\n" +
-			"2:5+1 a value is missing before the comma\n3:11+1 a second colon: a comma is missing before its key, or quotes around the text\n4:5+1 a collection can't be a key",
-		"a: [b]]\nc: {d: e}}\nf: g": "{a: !, c: !, f: \"g\"}\n1:7+1 nothing can follow the value on this line\n2:10+1 nothing can follow the value on this line",
-		"a: [b}\nc: d":              "{a: !, c: \"d\"}\n1:6+1 a text in brackets needs quotes to have a } in it",
-		"a: |3x\n  b\nc: d":         "{a: !, c: \"d\"}\n1:6+1 nothing can follow | or > on its line",
-		"a: |\n     \n  b\nc: d":    "{a: \"   \\nb\\n\", c: \"d\"}\n2:1+5 a blank line has more spaces than the text below it",
-		"a:\n\tb: c\n\td: e\nf: g":  "{a: !, f: \"g\"}\n2:1+1 a tab can't indent a line\n3:1+1 a tab can't indent a line",
-		"- a\nb: c":                 "[\"a\"]\n2:1+1 this line is not part of what stands before it",
-		"--- a\nb: c":               "{b: \"c\"}\n1:5+1 nothing can follow --- on its line",
-		"a: 'b\nc: \"d":             "{a: !, c: !}\n1:4+1 the quote that opens here is not closed\n2:4+1 the quote that opens here is not closed",
-		`a: "\ud800" `:              "{a: !}\n1:5+2 \\u and what follows is no character",
-		"a: {b:, c: d}":             "{a: {c: \"d\"}}\n1:6+1 a space is missing behind the colon",
-		`a: "\U00110000"`:           "{a: !}\n1:5+2 \\U and what follows is no character",
-		"a: 1\na: 2\n\"a\": 3":      "{a: \"1\"}\n2:1+1 the key \"a\" is there twice\n3:1+3 the key \"a\" is there twice",
+		"!t a: &b [c]\n!u : {d: ! e}": "{}\n1:1+2 \"!\" begins a tag of YAML, and tags are not used here\n" +
+			"1:7+2 anchors are not used here\n2:1+2 \"!\" begins a tag of YAML, and tags are not used here\n2:10+1 \"!\" begins a tag of YAML, and tags are not used here",
+		"a: \x00\nb: \x1b":         "!\n1:4+1 the character U+0000 can't be here\n2:4+1 the character U+001B can't be here",
+		"é: \xff":                  "!\n1:4+1 the byte 0xff is not UTF-8",
+		"a: \uffff":                "!\n1:4+3 the character U+FFFF can't be here",
+		"a: b\rc: d":               "!\n1:5+1 the character U+000D can't be here",
+		"# x\n%TAG ! x\n---\na":    "!\n2:1+8 directives are not used here",
+		"? a\n: {[b]: c, ? d : e}": "{}\n1:1+1 complex keys are not used here\n2:4+1 a collection can't be a key\n2:12+1 complex keys are not used here",
+		"a: {b:, c: d}":            "{a: {c: \"d\"}}\n1:6+1 a space is missing behind the colon",
+		"a: 1\na: 2\n\"a\": 3":     "{a: \"1\"}\n2:1+1 the key \"a\" is there twice\n3:1+3 the key \"a\" is there twice",
+		"a: b\n--- # x\nc: d":      "{a: \"b\"}\n2:1+3 a second document begins here",
+		"# why?\na: b\n---":        "{a: \"b\"}\n3:1+3 a second document begins here",
 	} {
 		f := yamltree.Parse([]byte(text))
 		if diff := cmp.Diff(want, show(f.Root)+"\n"+faults(f)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
-		}
-	}
-}
-
-// TestOffset holds that every byte of a value is known by its place.
-func TestOffset(t *testing.T) {
-	for text, want := range map[string]string{
-		"a: XY":                     "1:4 1:5 1:6",
-		"a: 'X''Y'":                 "1:5 1:6 1:8 1:9",
-		`a: "X\ty"`:                 "1:5 1:6 1:8 1:9",
-		`a: "\u00e9X"`:              "1:5 1:6 1:11 1:12",
-		"a: X\n   Y":                "1:4 1:5 2:4 2:5",
-		"a: >\n  X\n  Y\nb: c":      "2:3 2:4 3:3 3:4 4:1",
-		"a: |\n  X\n\n  Y\nb: c":    "2:3 2:4 3:1 4:3 4:4 5:1",
-		"a: \"X\n    \\\n    Y\"":   "1:5 1:6 3:5 3:6",
-		"é: {ü: X, b: \"Y\"}\nc: d": "",
-	} {
-		f := yamltree.Parse([]byte(text))
-		if f.Found > 0 {
-			t.Errorf("%q: %s", text, faults(f))
-			continue
-		}
-		n := f.Root.Find("a")
-		if n == nil {
-			line, column := f.Position(f.Root.Find("é").Find("b").Offset(0))
-			if line != 1 || column != 15 {
-				t.Errorf("%q: %d:%d", text, line, column)
-			}
-			continue
-		}
-		var got []string
-		for i := range len(n.Value) + 1 {
-			line, column := f.Position(n.Offset(i))
-			got = append(got, fmt.Sprintf("%d:%d", line, column))
-		}
-		if diff := cmp.Diff(want, strings.Join(got, " ")); diff != "" {
-			t.Errorf("%q is %q (-want +got):\n%s", text, n.Value, diff)
 		}
 	}
 }
@@ -177,7 +131,7 @@ func TestDepth(t *testing.T) {
 		"dashes": func(n int) string { return strings.Repeat("- ", n-1) + "a" },
 		"flow":   func(n int) string { return strings.Repeat("[", n-1) + strings.Repeat("]", n-1) },
 	} {
-		for n, want := range map[int]bool{yamltree.MaxDepth: true, yamltree.MaxDepth + 2: false} {
+		for n, want := range map[int]bool{yamltree.MaxDepth: true, yamltree.MaxDepth + 2: false, 3000: false} {
 			if f := yamltree.Parse([]byte(nested(n))); (f.Found == 0) != want {
 				t.Errorf("%d levels of %s: %s", n, name, faults(f))
 			}
@@ -208,9 +162,18 @@ func TestTimeIsLinear(t *testing.T) {
 		"tabs":            numbered("", "\ta\n", ""),
 		"blank":           numbered("a: b", "\n", "c: 'd"),
 		"colons":          numbered("", ": ", ""),
+		"wide":            numbered("{a: {", "é%d: {ü: \"x\"}, ", "}}"),
+		"tags":            numbered("[", "!a b, ", "]"),
+		"comments":        numbered("a: b\n", "# c\n", "d: e"),
+		"wrong at last":   numbered("a:\n", "  - b: c\n", "  d: e"),
 	} {
-		small, large := fastest(nth(n)), fastest(nth(8*n))
-		if large > 30*small+100*time.Millisecond {
+		var small, large time.Duration
+		linear := false
+		for tries := 0; !linear && tries < 5; tries++ { // others may need the machine
+			small, large = fastest(nth(n)), fastest(nth(8*n))
+			linear = large <= 30*small+100*time.Millisecond
+		}
+		if !linear {
 			t.Errorf("%s: %d take %s, 8 times as many %s", name, n, small, large)
 		}
 	}

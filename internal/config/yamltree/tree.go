@@ -19,7 +19,7 @@ type File struct {
 	Found  int     // how many there are
 
 	text  string
-	lines []int // offset of each line's first byte
+	marks []mark
 }
 
 // Fault is something wrong with the text itself.
@@ -55,30 +55,13 @@ type Node struct {
 	Entries []Entry // of a mapping
 	Items   []*Node // of a sequence
 
-	marks []mark // where Value isn't just the text from At on
+	text string // of the file
 }
 
 // Entry is a key of a mapping with its value. No key is there twice.
 type Entry struct {
 	Key   *Node // a scalar
 	Value *Node
-}
-
-// mark says that the value's bytes from an offset on come from the text's bytes
-// from another one on, one by one up to the next mark.
-type mark struct{ value, text int }
-
-// Offset tells where the i-th byte of a scalar's value stands in the text.
-func (n *Node) Offset(i int) int {
-	if len(n.marks) == 0 {
-		return min(n.At+i, n.End)
-	}
-	k := sort.Search(len(n.marks), func(k int) bool { return n.marks[k].value > i }) - 1
-	if k < 0 {
-		return n.At
-	}
-	m := n.marks[k]
-	return min(m.text+i-m.value, n.End)
 }
 
 // Find is the value of a key, or nil.
@@ -91,20 +74,58 @@ func (n *Node) Find(key string) *Node {
 	return nil
 }
 
+// mark is the line and the column of an offset. There is one for each line's
+// first byte, and more in long lines, so that finding a place is quick in a file
+// that is one line.
+type mark struct{ at, line, column int }
+
+const markEvery = 128 // characters of a line
+
+func marksOf(text string) []mark {
+	marks := []mark{{0, 1, 1}}
+	last, column := marks[0], 1
+	for i, r := range text {
+		if column-last.column == markEvery {
+			last = mark{i, last.line, column}
+			marks = append(marks, last)
+		}
+		column++
+		if r == '\n' {
+			last, column = mark{i + 1, last.line + 1, 1}, 1
+			marks = append(marks, last)
+		}
+	}
+	return marks
+}
+
 // Position tells the line and the column of an offset, both from 1; columns
 // count characters.
 func (f *File) Position(offset int) (line, column int) {
 	offset = max(0, min(offset, len(f.text)))
-	line = sort.SearchInts(f.lines, offset+1)
-	return line, utf8.RuneCountInString(f.text[f.lines[line-1]:offset]) + 1
+	m := f.marks[sort.Search(len(f.marks), func(k int) bool { return f.marks[k].at > offset })-1]
+	return m.line, m.column + utf8.RuneCountInString(f.text[m.at:offset])
+}
+
+// offset is where a line and a column, both from 1, are in the text.
+func (f *File) offset(line, column int) int {
+	k := sort.Search(len(f.marks), func(k int) bool {
+		return f.marks[k].line > line || f.marks[k].line == line && f.marks[k].column > column
+	})
+	m := f.marks[max(k-1, 0)]
+	at := m.at
+	for ; m.column < column && at < len(f.text); m.column++ {
+		_, n := utf8.DecodeRuneInString(f.text[at:])
+		at += n
+	}
+	return at
 }
 
 // Line is the text of a line, without its end.
 func (f *File) Line(n int) string {
-	if n < 1 || n > len(f.lines) {
+	if n < 1 || n > f.Lines() {
 		return ""
 	}
-	start := f.lines[n-1]
+	start := f.offset(n, 1)
 	return f.text[start:lineEnd(f.text, start)]
 }
 
@@ -112,7 +133,7 @@ func (f *File) Line(n int) string {
 func (f *File) Text(from, to int) string { return f.text[from:to] }
 
 // Lines is the number of lines.
-func (f *File) Lines() int { return len(f.lines) }
+func (f *File) Lines() int { return f.marks[len(f.marks)-1].line }
 
 // lineEnd is the offset of the end of the line that an offset is in.
 func lineEnd(s string, at int) int {
