@@ -2,6 +2,7 @@ package decision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -23,17 +24,28 @@ var _ Limiter = (*ratelimit.Limiter)(nil)
 // One with more is invalid.
 const MaxCharges = 64
 
-var errTooMany = fmt.Errorf("the request makes more than %d charges", MaxCharges)
+var (
+	errTooMany = fmt.Errorf("the request makes more than %d charges", MaxCharges)
+	errBusy    = errors.New("too many shadows are being decided")
+)
+
+// maxBehind is of how many calls the shadows are decided at once, after the
+// calls themselves; those of more are counted as undecided. A store that has
+// become slow would else make them pile up, since nobody waits for them.
+const maxBehind = 1024
 
 // Decider decides. It is safe for concurrent use.
 type Decider struct {
 	limiter  Limiter
 	observer Observer
 	behind   sync.WaitGroup // of shadows
+	slots    chan struct{}  // one taken for each of behind
 }
 
 // New makes a Decider; a nil observer counts nothing.
-func New(l Limiter, o Observer) *Decider { return &Decider{limiter: l, observer: o} }
+func New(l Limiter, o Observer) *Decider {
+	return &Decider{limiter: l, observer: o, slots: make(chan struct{}, maxBehind)}
+}
 
 // Decide answers a call: one request for each descriptor of RLS, one in all for
 // ext_authz. All charges of a call are one decision. What rules that aren't
@@ -67,33 +79,49 @@ func (d *Decider) Wait() { d.behind.Wait() }
 // shadowTimeout bounds the decision of a shadow, which nobody waits for.
 const shadowTimeout = autoMost
 
-// shadows charges the rules that aren't enforced, each on a bucket of its own.
-// Where that takes a store's answer, the call doesn't wait for it.
+// shadows charges the rules that aren't enforced, each on a bucket of its own:
+// MaxCharges of a call at most, as of those that are. Where that takes a store's
+// answer, the call doesn't wait for it.
 func (d *Decider) shadows(ctx context.Context, p *Policy, now time.Time, parts []Part) {
 	var all []descriptors.RuleCharge
 	for i := range parts {
 		all = append(all, parts[i].Outcome.Shadows...)
 	}
-	switch {
-	case len(all) == 0:
-	case p.InProcess:
-		d.shadow(ctx, p, now, all)
-	default:
-		ctx := context.WithoutCancel(ctx)
-		d.behind.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, shadowTimeout)
-			defer cancel()
-			d.shadow(ctx, p, now, all)
-		})
+	if len(all) == 0 {
+		return
 	}
+	all = all[:min(len(all), MaxCharges)]
+	if p.InProcess {
+		d.shadow(ctx, p, now, all)
+		return
+	}
+	select {
+	case d.slots <- struct{}{}:
+	default:
+		for i := range all {
+			d.shadowed(p, all[i].Rule, &ratelimit.Decision{}, errBusy)
+		}
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	d.behind.Go(func() {
+		defer func() { <-d.slots }()
+		ctx, cancel := context.WithTimeout(ctx, shadowTimeout)
+		defer cancel()
+		d.shadow(ctx, p, now, all)
+	})
 }
 
 func (d *Decider) shadow(ctx context.Context, p *Policy, now time.Time, all []descriptors.RuleCharge) {
 	for _, s := range all {
 		dec, err := d.limiter.Decide(ctx, ratelimit.Ask{Now: now, Resolver: p.Resolver, Charges: []ratelimit.Charge{s.Charge}})
-		if d.observer != nil {
-			d.observer.Shadowed(p, s.Rule, &dec, err)
-		}
+		d.shadowed(p, s.Rule, &dec, err)
+	}
+}
+
+func (d *Decider) shadowed(p *Policy, r *descriptors.Rule, dec *ratelimit.Decision, err error) {
+	if d.observer != nil {
+		d.observer.Shadowed(p, r, dec, err)
 	}
 }
 

@@ -22,13 +22,18 @@ func limits(name, rate string) []descriptors.LimitText {
 type watch struct {
 	decided  []Verdict
 	shadowed []ratelimit.Reason
+	busy     int
 }
 
 func (w *watch) Decided(_ *Policy, _ []*descriptors.Request, a *Answer, _ time.Duration) {
 	w.decided = append(w.decided, a.Verdict)
 }
 
-func (w *watch) Shadowed(_ *Policy, _ *descriptors.Rule, d *ratelimit.Decision, _ error) {
+func (w *watch) Shadowed(_ *Policy, _ *descriptors.Rule, d *ratelimit.Decision, err error) {
+	if errors.Is(err, errBusy) {
+		w.busy++
+		return
+	}
 	w.shadowed = append(w.shadowed, d.Reason)
 }
 
@@ -225,6 +230,36 @@ func TestShadowsKeepNobodyWaiting(t *testing.T) {
 	f.decider.Wait()
 	if len(f.watch.shadowed) != 1 || f.watch.shadowed[0] != ratelimit.ReasonAllowed {
 		t.Errorf("shadows: %v", f.watch.shadowed)
+	}
+}
+
+// TestShadowsAreBounded: neither one call nor many of them make more shadows
+// than there is room for.
+func TestShadowsAreBounded(t *testing.T) {
+	strict := perUser
+	strict.Name, strict.Enforce = text("strict"), text("0%")
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, strict)
+	reqs := make([]*descriptors.Request, MaxCharges+1)
+	for i := range reqs {
+		reqs[i] = descriptor("user", "a")
+	}
+	f.decide(reqs...)
+	f.decider.Wait()
+	if len(f.watch.shadowed) != MaxCharges {
+		t.Errorf("%d shadows of one call", len(f.watch.shadowed))
+	}
+	for range maxBehind {
+		f.decider.slots <- struct{}{}
+	}
+	f.want(f.decide(reqs[0]), Allow, ReasonNoMatch)
+	if f.watch.busy != 1 || len(f.watch.shadowed) != MaxCharges {
+		t.Errorf("%d counted as undecided, %d decided", f.watch.busy, len(f.watch.shadowed)-MaxCharges)
+	}
+	<-f.decider.slots
+	f.decide(reqs[0])
+	f.decider.Wait()
+	if f.watch.busy != 1 || len(f.watch.shadowed) != MaxCharges+1 {
+		t.Errorf("%d counted as undecided, %d decided when there is room", f.watch.busy, len(f.watch.shadowed)-MaxCharges)
 	}
 }
 
