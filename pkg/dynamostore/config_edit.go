@@ -15,6 +15,7 @@ var _ hierarchy.Editor = (*Store)(nil)
 // Edit implements hierarchy.Editor with one read and one transaction of at most
 // 98 actions. One that meets another edit of the namespace reads again.
 func (s *Store) Edit(ctx context.Context, namespace string, e hierarchy.Edit) (int64, error) {
+	s.registry.drop(namespace, "") // it may have been registered this moment
 	for n := 0; ; n++ {
 		prepared, err := hierarchy.Prepare(ctx, s, namespace, e)
 		if err != nil {
@@ -57,10 +58,6 @@ func expectations(e *hierarchy.Edit) []hierarchy.Expectation {
 // edit tries to make an edit in view of what is there.
 func (s *Store) edit(ctx context.Context, namespace string, e *hierarchy.Edit) (int64, error) {
 	id, err := s.registry.id(ctx, namespace)
-	if errors.Is(err, hierarchy.ErrUnknownNamespace) {
-		s.registry.drop(namespace, "") // it may have been registered this moment
-		id, err = s.registry.id(ctx, namespace)
-	}
 	if err != nil {
 		return 0, err
 	}

@@ -105,7 +105,7 @@ func (s *Store) active(ctx context.Context, namespace string, read func(id strin
 		}
 		s.registry.drop(namespace, id)
 	}
-	return unknown(namespace)
+	return &NamespaceError{Name: namespace}
 }
 
 func (s *Store) readHead(ctx context.Context, id string) (head, error) {

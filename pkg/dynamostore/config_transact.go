@@ -47,7 +47,7 @@ func (e *canceledError) passing() bool {
 			return false
 		}
 	}
-	return true
+	return len(e.reasons) > 0
 }
 
 func (e *canceledError) kind() Kind {

@@ -21,9 +21,15 @@
 // outcome is unknown are told apart (errors.go). Nothing is ever sent twice:
 // the SDK's retries are off for writes. [Observer] sees each call.
 //
+// # The configuration
+//
+// The same Store keeps the configuration, its audit, and the namespaces: it is
+// a hierarchy.Editor and the hierarchy.Namespaces. A change is one transaction
+// (config_edit.go), which raises the namespace's revision.
+//
 // # Where to start reading
 //
-// [Open] and [Store.Apply] in store.go; DESIGN.md has the table, the life of a
-// charge, and what was refused. The package imports pkg/ratelimit and the AWS
-// SDK.
+// [Open] and [Store.Apply] in store.go, [Store.Edit] in config_edit.go; DESIGN.md
+// has the table, the life of a charge and of an edit, and what was refused. The
+// package imports pkg/hierarchy, pkg/ratelimit and the AWS SDK.
 package dynamostore

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
@@ -69,7 +70,7 @@ func (e *TableError) Error() string {
 	case ProblemSchema:
 		s = fmt.Sprintf("the table %q was laid out by a newer version: upgrade this program", e.Table)
 	case ProblemForbidden:
-		s = fmt.Sprintf("the credentials may not use the table %q: allow dynamodb:DescribeTable, GetItem, PutItem, UpdateItem and DeleteItem on it, and check that they are those of the right account", e.Table)
+		s = fmt.Sprintf("the credentials may not use the table %q: allow dynamodb:DescribeTable, GetItem, BatchGetItem, Query, PutItem, UpdateItem, DeleteItem and ConditionCheckItem on it, and check that they are those of the right account", e.Table)
 	}
 	if e.Detail != "" {
 		s += " (" + e.Detail + ")"
@@ -86,6 +87,20 @@ func (e *TableError) Unwrap() error { return e.Err }
 // Is says that the write was not applied, and that trying again won't help.
 func (e *TableError) Is(target error) bool {
 	return target == ratelimit.ErrNotApplied || target == ratelimit.ErrUnusable
+}
+
+// NamespaceError is a name that leads to no namespace: it was never registered,
+// or was deleted. It matches hierarchy.ErrUnknownNamespace, and, as no write was
+// made and none will be, ratelimit.ErrNotApplied and ErrUnusable.
+type NamespaceError struct{ Name string }
+
+func (e *NamespaceError) Error() string {
+	return fmt.Sprintf("namespace %q is not registered", e.Name)
+}
+
+// Is says what it means for a write and for a look-up.
+func (e *NamespaceError) Is(target error) bool {
+	return target == hierarchy.ErrUnknownNamespace || target == ratelimit.ErrNotApplied || target == ratelimit.ErrUnusable
 }
 
 // ItemError is an item that this package can't have written.

@@ -235,13 +235,13 @@ func (r *registry) recheck(ctx context.Context, every time.Duration) {
 // findNamespace looks a namespace up, and registers it if it is new and may be
 // registered by being used.
 func (s *Store) findNamespace(ctx context.Context, name string, open bool) (string, error) {
-	if err := ratelimit.CheckNamespace(name); err != nil {
-		return "", fmt.Errorf("%w: %w", unknown(name), err)
+	if ratelimit.CheckNamespace(name) != nil { // nor can it be
+		return "", &NamespaceError{Name: name}
 	}
 	id, err := s.lookUp(ctx, name)
 	if err == nil && id == "" {
 		if !open {
-			return "", unknown(name)
+			return "", &NamespaceError{Name: name}
 		}
 		id, err = s.enter(ctx, name)
 	}
@@ -250,12 +250,6 @@ func (s *Store) findNamespace(ctx context.Context, name string, open bool) (stri
 		return "", fmt.Errorf("%w: finding namespace %q: %w", ratelimit.ErrNotApplied, name, err)
 	}
 	return id, nil
-}
-
-// unknown is the error of a name that leads to no namespace: no write was made,
-// and none will be by trying again.
-func unknown(name string) error {
-	return fmt.Errorf("%w: %w: namespace %q: %w", ratelimit.ErrNotApplied, ratelimit.ErrUnusable, name, hierarchy.ErrUnknownNamespace)
 }
 
 // lookUp is the id of a namespace, or empty.

@@ -18,7 +18,7 @@ import (
 const settled = defaultRecheck + checkTimeout + 8*time.Second
 
 // PurgeNamespace implements hierarchy.Namespaces. It reads the whole table once,
-// as there is no list of buckets: 1 unit for each 8 KB of the table. It begins
+// as there is no list of buckets: a unit for each 4 KB of the table. It begins
 // 15 seconds after the deletion at the earliest.
 func (s *Store) PurgeNamespace(ctx context.Context, id string, progress func(removed int)) error {
 	h, err := s.headOf(ctx, id)

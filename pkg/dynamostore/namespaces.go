@@ -190,7 +190,7 @@ func (s *Store) Namespace(ctx context.Context, name string) (hierarchy.Namespace
 		return hierarchy.Namespace{}, fmt.Errorf("looking namespace %q up: %w", name, err)
 	}
 	if !h.active() {
-		return hierarchy.Namespace{}, unknown(name)
+		return hierarchy.Namespace{}, &NamespaceError{Name: name}
 	}
 	return h.Namespace, nil
 }
