@@ -65,51 +65,68 @@ func (c *claims) rate() (gain, ms int64) {
 // envelope is invariant 1: over the stamps of the applied charges, in any
 // window, not more was taken than capacity, slack and refill. A bucket of that
 // size, replayed, never goes below zero, save by what is booked whatever there
-// is. The counters only grow, so that they say in which order writes were
-// applied.
+// is.
 func (c *claims) envelope(bucket string) []string {
 	var applied []*write
 	var open ratelimit.Millitokens // credits that may have been applied, at any moment
-	credits := false
 	c.each(bucket, func(w *write) {
-		if w.outcome == "unknown" || w.outcome == "" {
+		switch w.outcome {
+		case "applied":
+			applied = append(applied, w)
+		case "unknown", "":
 			open += w.returned
 		}
-		if w.outcome == "applied" && w.charged+w.returned > 0 {
-			applied = append(applied, w)
-			credits = credits || w.op != ratelimit.OpCreate && w.op != ratelimit.OpCharge
-		}
 	})
+	// In units of a millitoken in a period's milliseconds: no fraction is lost.
+	gain, ms := c.rate()
+	r := replay{gain: gain, most: int64(ratelimit.Milli(c.limit.Burst)+open+2)*ms + gain*c.slack.Milliseconds()}
+	r.have = r.most
+	var faults []string
+	for _, w := range inOrder(applied) {
+		r.pass(w.stamp)
+		r.have = min(r.most, r.have+int64(w.returned)*ms) - int64(w.charged)*ms
+		booked := w.op == ratelimit.OpSettle || w.op == ratelimit.OpCreate && w.charged > ratelimit.Milli(c.limit.Burst)
+		if r.have < 0 && w.charged > 0 && !booked {
+			faults = append(faults, fmt.Sprintf("envelope: %s is %d millitokens beyond it at stamp %d", bucket, -r.have/ms, w.stamp))
+			r.have = 0
+		}
+	}
+	return faults
+}
+
+// inOrder sorts the writes that were applied to a bucket. The claim is about
+// stamps; a credit has none in its condition, so that with credits the order is
+// that in which writes were applied: the counters of the bucket only grow.
+func inOrder(applied []*write) []*write {
+	charges := !slices.ContainsFunc(applied, func(w *write) bool { return w.op != ratelimit.OpCreate && w.op != ratelimit.OpCharge })
 	slices.SortFunc(applied, func(a, b *write) int {
-		if !credits { // the claim is about stamps; a credit has none in its condition
+		if charges {
 			return cmp.Compare(a.stamp, b.stamp)
 		}
 		return cmp.Or(cmp.Compare(a.state.Born, b.state.Born), cmp.Compare(a.state.Charged+a.state.Returned, b.state.Charged+b.state.Returned))
 	})
-	// In units of a millitoken in a period's milliseconds: no fraction is lost.
-	gain, ms := c.rate()
-	most := int64(ratelimit.Milli(c.limit.Burst)+open+2)*ms + gain*c.slack.Milliseconds()
-	have, at := most, ratelimit.Stamp(0)
-	var faults []string
-	for _, w := range applied {
-		if w.stamp > at {
-			if at != 0 {
-				// By floating point first: a long idle time is more than 64 bits.
-				if float64(gain)*float64(w.stamp-at) >= float64(most-have) {
-					have = most
-				} else {
-					have += gain * int64(w.stamp-at)
-				}
-			}
-			at = w.stamp
-		}
-		have = min(most, have+int64(w.returned)*ms) - int64(w.charged)*ms
-		if have < 0 && w.charged > 0 && w.op != ratelimit.OpSettle {
-			faults = append(faults, fmt.Sprintf("envelope: %s is %d millitokens beyond it at stamp %d", bucket, -have/ms, w.stamp))
-			have = 0
-		}
+	return applied
+}
+
+// replay is one exact bucket.
+type replay struct {
+	gain, most, have int64 // in each millisecond; at most; now
+	at               ratelimit.Stamp
+}
+
+// pass lets time pass until a stamp.
+func (r *replay) pass(until ratelimit.Stamp) {
+	switch {
+	case r.at == 0:
+		r.at = until
+	case until <= r.at:
+		return
+	case float64(r.gain)*float64(until-r.at) >= float64(r.most-r.have): // a long idle time is more than 64 bits
+		r.have = r.most
+	default:
+		r.have += r.gain * int64(until-r.at)
 	}
-	return faults
+	r.at = until
 }
 
 // conserved is invariant 5 of a bucket: it counts what is known to be applied,

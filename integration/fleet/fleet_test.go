@@ -142,7 +142,7 @@ func (c *child) kill(t *testing.T) {
 	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatal(err)
 	}
-	_ = <-c.done // killed, or done before
+	<-c.done //nolint:errcheck // killed is how it is to end
 }
 
 // finish waits until processes have ended in order.

@@ -48,6 +48,7 @@ type orders struct {
 	Callers  int
 	MostCost int64         // a request takes 1 to so many tokens; 0: 1
 	Denials  int           // after so many a caller goes on to the next bucket
+	Visit    time.Duration // not 0: instead, all go on to the next after so long, and round again
 	Pause    time.Duration // at most, after a denial
 	Backs    int           // of 100 that were admitted, so many are given back
 	For      time.Duration // then it ends, however far it is
@@ -133,6 +134,10 @@ func (p *process) hammer() {
 	for caller := range p.Callers {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(p.Seed, uint64(caller)+1))
+			if p.Visit > 0 {
+				p.visit(rng)
+				return
+			}
 			for _, bucket := range p.Buckets {
 				p.exhaust(rng, bucket)
 			}
@@ -144,11 +149,30 @@ func (p *process) hammer() {
 // exhaust asks a bucket until it has denied often enough.
 func (p *process) exhaust(rng *rand.Rand, bucket string) {
 	for denials := 0; denials < p.Denials && time.Now().Before(p.end); {
-		if p.ask(rng, bucket, 1+rng.Int64N(max(1, p.MostCost)), false) == "denied" {
+		if p.denied(rng, bucket) {
 			denials++
-			time.Sleep(time.Duration(rng.Int64N(int64(p.Pause) + 1)))
 		}
 	}
+}
+
+// visit asks each bucket for a while, at the same time as the other processes.
+func (p *process) visit(rng *rand.Rand) {
+	for {
+		left := time.Until(p.end)
+		if left <= 0 {
+			return
+		}
+		p.denied(rng, p.Buckets[int((p.For-left)/p.Visit)%len(p.Buckets)])
+	}
+}
+
+// denied makes one request, and a pause after a denial.
+func (p *process) denied(rng *rand.Rand, bucket string) bool {
+	if p.ask(rng, bucket, 1+rng.Int64N(max(1, p.MostCost)), false) != "denied" {
+		return false
+	}
+	time.Sleep(time.Duration(rng.Int64N(int64(p.Pause) + 1)))
+	return true
 }
 
 // ask makes one request.
