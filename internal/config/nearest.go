@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	edlib "github.com/hbollon/go-edlib"
 )
 
 // maxHinted bounds the names that a near one is looked for.
@@ -15,7 +17,7 @@ func nearest(name string, known []string) string {
 	}
 	best, least := "", max(2, len(name)/3)+1
 	for _, k := range known {
-		if n := distance(strings.ToLower(name), strings.ToLower(k)); n < least {
+		if n := distance(name, k); n < least {
 			best, least = k, n
 		}
 	}
@@ -25,24 +27,8 @@ func nearest(name string, known []string) string {
 	return fmt.Sprintf("did you mean %q?", best)
 }
 
-// distance is how many letters must be put in, left out or changed to make one
-// name the other.
+// distance is how many letters must be put in, left out, changed or swapped with
+// the next to make one name the other.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return edlib.OSADamerauLevenshteinDistance(strings.ToLower(a), strings.ToLower(b))
 }

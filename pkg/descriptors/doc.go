@@ -6,8 +6,9 @@
 // [Request] and says what is to be charged, under which key; it asks no store
 // and does no I/O. [Rules.Trace] says also what became of each rule on the way.
 //
-// It imports pkg/ratelimit, cel-go and a hash. Only envoy.go knows Envoy's
-// messages: a rule never sees one, so that rules are tested without them.
+// It imports pkg/ratelimit, cel-go, a hash and a distance between words. Only
+// envoy.go knows Envoy's messages: a rule never sees one, so that rules are
+// tested without them.
 //
 // Three things decide most of what is here:
 //

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	edlib "github.com/hbollon/go-edlib"
 )
 
 // Fault is something wrong, or doubtful, in a configuration, and where.
@@ -57,7 +59,7 @@ func (f *faults) warn(at *Fault) { f.warnings = append(f.warnings, at) }
 func didYouMean(name string, known []string) string {
 	best, least := "", min(3, 1+len(name)/4)+1
 	for _, k := range slices.Sorted(slices.Values(known)) { // the same one each time
-		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least {
+		if d := edlib.OSADamerauLevenshteinDistance(strings.ToLower(name), strings.ToLower(k)); d < least {
 			best, least = k, d
 		}
 	}
@@ -65,29 +67,4 @@ func didYouMean(name string, known []string) string {
 		return ""
 	}
 	return fmt.Sprintf("did you mean %q?", best)
-}
-
-// distance is how many letters must be changed, added, left out or swapped with
-// the next to make one name of the other.
-func distance(a, b string) int {
-	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		next := make([]int, len(b)+1)
-		next[0] = i + 1
-		for j := range len(b) {
-			change := row[j]
-			if a[i] != b[j] {
-				change++
-			}
-			next[j+1] = min(row[j+1]+1, next[j]+1, change)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				next[j+1] = min(next[j+1], before[j-1]+1)
-			}
-		}
-		before, row = row, next
-	}
-	return row[len(b)]
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	edlib "github.com/hbollon/go-edlib"
 )
 
 // Warning is something in a document that is surely not meant.
@@ -118,7 +120,7 @@ func nearest[T any](name string, known map[string]T) string {
 	}
 	best, least := "", max(len(name)/3, min(len(name)/2, 2))+1
 	for _, k := range slices.Sorted(maps.Keys(known)) {
-		if n := distance(name, k); n < least {
+		if n := edlib.OSADamerauLevenshteinDistance(name, k); n < least {
 			best, least = k, n
 		}
 	}
@@ -126,26 +128,4 @@ func nearest[T any](name string, known map[string]T) string {
 		return ""
 	}
 	return fmt.Sprintf(", did you mean %q?", best)
-}
-
-// distance is how many bytes must be inserted, removed or changed to make one
-// text the other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

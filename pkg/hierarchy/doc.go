@@ -4,6 +4,6 @@
 // where a cascade charges them too.
 //
 // A [Document] is a whole set of limits as somebody wrote it down; a [Resolver]
-// answers queries from it. The package imports pkg/ratelimit and the standard
-// library. Start reading at [Document], then at [Resolver.Resolve].
+// answers queries from it. The package imports pkg/ratelimit, the standard
+// library, a distance between words and ULIDs. Start reading at [Document], then at [Resolver.Resolve].
 package hierarchy
