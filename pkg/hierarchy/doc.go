@@ -5,5 +5,6 @@
 //
 // A [Document] is a whole set of limits as somebody wrote it down; a [Resolver]
 // answers queries from it. The package imports pkg/ratelimit, the standard
-// library, a distance between words and ULIDs. Start reading at [Document], then at [Resolver.Resolve].
+// library, an LRU, ULIDs and a distance between words. Start reading at
+// [Document], then at [Resolver.Resolve].
 package hierarchy
