@@ -1,7 +1,6 @@
 package dynamostore
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -70,35 +69,37 @@ const hashed = "~"
 // prefixes begin the keys of all that a selector selects, in their order, and of
 // some more.
 func prefixes(s *hierarchy.Selector) []string {
+	if len(s.Kinds) == 0 && s.Name == "" && s.Prefix == "" {
+		return []string{""}
+	}
 	var all []string
 	for k := hierarchy.KindSystem; k <= hierarchy.KindEntityResource; k++ {
-		if len(s.Kinds) > 0 && !slices.Contains(s.Kinds, k) {
-			continue
-		}
-		named := k.OfTier() || k.OfEntity()
-		base := k.String() + "/"
-		if !named {
-			base += "/"
-		}
-		switch {
-		case s.Name != "" && !named, s.Resource != "" && !k.OfResource(), s.Prefix != "" && k == hierarchy.KindSystem:
-		case s.Name != "":
-			all = append(all, base+ratelimit.EntityID(s.Name)+"/")
-		case s.Prefix != "":
-			begin := ratelimit.ResourceID(s.Prefix)
-			if named {
-				begin = ratelimit.EntityID(s.Prefix)
-			}
-			if !strings.HasPrefix(begin, hashed) {
-				all = append(all, base+begin)
-			}
-			all = append(all, base+hashed)
-		default:
-			all = append(all, base)
+		if len(s.Kinds) == 0 || slices.Contains(s.Kinds, k) {
+			all = append(all, prefixesOf(k, s)...)
 		}
 	}
-	slices.SortFunc(all, cmp.Compare)
+	slices.Sort(all)
 	return all
+}
+
+func prefixesOf(k hierarchy.Kind, s *hierarchy.Selector) []string {
+	base, encode := k.String()+"/", ratelimit.EntityID
+	named := k.OfTier() || k.OfEntity()
+	if !named {
+		base, encode = base+"/", ratelimit.ResourceID
+	}
+	switch {
+	case s.Name != "" && !named, s.Resource != "" && !k.OfResource(), s.Prefix != "" && k == hierarchy.KindSystem:
+		return nil
+	case s.Name != "":
+		return []string{base + encode(s.Name) + "/"}
+	case s.Prefix == "":
+		return []string{base}
+	}
+	if begin := encode(s.Prefix); !strings.HasPrefix(begin, hashed) {
+		return []string{base + begin, base + hashed}
+	}
+	return []string{base + hashed}
 }
 
 // place is the key that a page begins behind, empty for the first page; pageAt
