@@ -1,7 +1,7 @@
 // Package integration holds the black-box tests: the built binary, a real Envoy
 // and a backend, on loopback. They know the service by its configuration file,
-// its ports and its answers; they import integration/harness and nothing else of
-// this module.
+// its ports and its answers; of this module they import integration/harness, and
+// internal/ddblocal for a table.
 //
 // They have the build tag integration and are run by `make test`. They read
 //
@@ -9,6 +9,8 @@
 //   - EXTAUTHZ_TOOLS: the folder that `make tools` filled, .tools when unset.
 //     Without an Envoy there the tests are skipped, with CI or EXTAUTHZ_TOOLS
 //     set they fail;
+//   - EXTAUTHZ_TEST_STORE: embedded (the default) or dynamodb, where the services
+//     keep their buckets;
 //   - EXTAUTHZ_TEST_LONG: more rounds.
 //
 // Start reading at world_test.go.

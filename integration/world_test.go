@@ -155,12 +155,20 @@ type service struct {
 	file    string
 	listen  string // the first line of the file, the tests' own
 	metrics string // host:port
+	admin   string // host:port
+	env     []string
 }
 
 // newService starts a service with the rules and limits given.
 func newService(t *testing.T, config, network string) *service {
 	t.Helper()
-	s := &service{metrics: local(freePort(t))}
+	return newServiceOn(t, newStore(t), config, network)
+}
+
+// newServiceOn starts a service on a store that others may use too.
+func newServiceOn(t *testing.T, store []string, config, network string) *service {
+	t.Helper()
+	s := &service{metrics: local(freePort(t)), admin: local(freePort(t)), env: store}
 	grpc := ""
 	switch network {
 	case socket:
@@ -177,7 +185,7 @@ func newService(t *testing.T, config, network string) *service {
 		s.Port = freePort(t)
 		grpc = local(s.Port)
 	}
-	s.listen = fmt.Sprintf("listen: {grpc: %q, metrics: %q, admin: %q}\n", grpc, s.metrics, local(freePort(t)))
+	s.listen = fmt.Sprintf("listen: {grpc: %q, metrics: %q, admin: %q}\n", grpc, s.metrics, s.admin)
 	s.file = filepath.Join(t.TempDir(), "extauthz.yaml")
 	s.write(t, config)
 
@@ -190,7 +198,7 @@ func (s *service) start(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	running, err := harness.StartService(ctx, harness.ServiceConfig{Binary: binary, Config: s.file, Metrics: s.metrics})
+	running, err := harness.StartService(ctx, harness.ServiceConfig{Binary: binary, Config: s.file, Metrics: s.metrics, Env: s.env})
 	if err != nil {
 		t.Fatal(err)
 	}

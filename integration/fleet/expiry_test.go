@@ -25,8 +25,11 @@ func TestHammered(t *testing.T) {
 	for _, seed := range seeds(t)[:1] {
 		f := newFleet(t, orders{
 			Seed: seed, Buckets: names(1), Limit: fast(), Expires: true, Callers: 2, Denials: never, Pause: 40 * time.Millisecond,
-			For: forHowLong(), Deadline: patient, WriteTimeout: patient,
+			For: 5 * time.Second, Deadline: patient, WriteTimeout: patient,
 		})
+		if long() {
+			f.For = 30 * time.Second
+		}
 		all := f.start(t, processes)
 		begun := time.Now()
 		begin(t, all)
@@ -46,13 +49,6 @@ func TestHammered(t *testing.T) {
 	}
 }
 
-func forHowLong() time.Duration {
-	if long() {
-		return 30 * time.Second
-	}
-	return 5 * time.Second
-}
-
 // TestExpiry hammers one bucket of 10/s, of 100 at most, without a pause, and
 // others with long ones, for several times as long as an item lives, on a clock
 // that runs fast; items go as soon as they may, and later, and by a clock that
@@ -60,17 +56,14 @@ func forHowLong() time.Duration {
 // lives for ever.
 func TestExpiry(t *testing.T) {
 	for _, seed := range seeds(t) {
-		speed := 60
-		if long() {
-			speed = 30
-		}
+		const speed = 60
 		f := newFleet(t, orders{
 			Seed: seed, Buckets: names(1), Limit: fast().WithBurst(100), Expires: true, Callers: 2, MostCost: 40, Denials: never,
-			Pause: 10 * time.Millisecond, For: forHowLong(), Deadline: patient, WriteTimeout: 500 * time.Millisecond,
+			Pause: 10 * time.Millisecond, For: 5 * time.Second, Deadline: patient, WriteTimeout: 500 * time.Millisecond,
 			Clock: clock{Start: time.Now(), Speed: speed},
 		})
 		// An item lives until it is full, and a minute, at least.
-		lives := f.For * time.Duration(speed) / (70 * time.Second)
+		lives := f.For * speed / (70 * time.Second)
 		all := f.start(t, 3)
 		// The others come back to a bucket when it has expired.
 		f.Buckets, f.Visit = names(60)[1:], f.For/100
@@ -82,7 +75,7 @@ func TestExpiry(t *testing.T) {
 		finish(t, all)
 		s.stop()
 		histories := f.histories(t)
-		c := claims{limit: f.Limit, slack: slack, speed: int64(speed), histories: histories, items: s.items(t)}
+		c := claims{limit: f.Limit, slack: slack, speed: speed, histories: histories, items: s.items(t)}
 		faults := c.check()
 		t.Logf("seed %d: %s; %d lives of an item, %d removed", seed, summed(histories), lives, s.removed)
 		if lives < 3 || s.removed < 10 {

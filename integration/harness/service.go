@@ -12,6 +12,7 @@ type ServiceConfig struct {
 	Config  string // path of its configuration file
 	Metrics string // host:port of its metrics, as in that file
 	Args    []string
+	Env     []string // added to this process's own
 	Echo    io.Writer
 }
 
@@ -28,6 +29,7 @@ func StartService(ctx context.Context, c ServiceConfig) (*Service, error) {
 		Name: "extauthz",
 		Path: c.Binary,
 		Args: append([]string{"serve", "--config", c.Config}, c.Args...),
+		Env:  c.Env,
 		Echo: c.Echo,
 	})
 	if err != nil {
