@@ -64,7 +64,8 @@ func newEvent(c Cause, action string, target Ref, revision int64, i int) Event {
 	var id ulid.ULID
 	// The only errors are a time after 10889 and a length other than ten.
 	_ = id.SetTime(uint64(max(0, c.At.UnixMilli())))
-	_ = id.SetEntropy(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint64(nil, uint64(max(0, revision))), uint16(i)))
+	entropy := binary.BigEndian.AppendUint64(nil, uint64(max(0, revision)))
+	_ = id.SetEntropy(append(entropy, 0, byte(i))) //nolint:gosec // i is below MaxPuts
 	return Event{ID: id.String(), At: moment(c.At), By: c.By, Action: action, Target: target, Revision: revision}
 }
 

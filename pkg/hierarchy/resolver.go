@@ -36,6 +36,8 @@ type entity struct {
 	tierName  string
 	tier      *tier // nil: none, or one that the document doesn't know
 	metadata  map[string]string
+	parent    string // raw
+	cascade   bool
 	parents   []*entity // those that a charge cascades to, the nearest first
 }
 
@@ -61,6 +63,7 @@ func NewResolver(namespace string, doc Document) *Resolver {
 		r.entities[ratelimit.EntityID(name)] = &entity{
 			name: name, own: e.Level, resources: byID(e.Resources),
 			tierName: e.Tier, tier: r.tiers[e.Tier], metadata: e.Metadata,
+			parent: e.Parent, cascade: e.Cascade,
 		}
 	}
 	for name := range doc.Entities {
@@ -140,6 +143,9 @@ type answer struct {
 	limits []ratelimit.Limit
 	level  ratelimit.Level // that of the limits
 	mode   ratelimit.Mode
+	// revision is the largest among the items that were asked until the limits
+	// were found; a document has none.
+	revision int64
 }
 
 // ask takes the limits and the mode of a level, unless one before it said them.
@@ -175,7 +181,7 @@ func (a *answer) tier(t *tier, resourceID string) {
 func (a *answer) fallBackOn(q *ratelimit.Query) {
 	switch {
 	case q.Override != nil:
-		a.limits, a.level = []ratelimit.Limit{*q.Override}, ratelimit.LevelOverride
+		a.limits, a.level, a.revision = []ratelimit.Limit{*q.Override}, ratelimit.LevelOverride, 0
 	case a.level == ratelimit.LevelNone && len(q.DefaultLimits) > 0:
 		a.limits, a.level = q.DefaultLimits, ratelimit.LevelDefault
 	}
@@ -192,7 +198,7 @@ func (a *answer) target(k ratelimit.Key) ratelimit.Target {
 		mode = ratelimit.ModeOn
 	}
 	own := a.level == ratelimit.LevelEntityResource || a.level == ratelimit.LevelEntity
-	return ratelimit.Target{Key: k, Limits: a.limits, Level: a.level, Mode: mode, Expires: !own}
+	return ratelimit.Target{Key: k, Limits: a.limits, Level: a.level, Revision: a.revision, Mode: mode, Expires: !own}
 }
 
 // targets are the query's own and those of its parents that are charged: a

@@ -8,7 +8,8 @@ import (
 )
 
 // Source is the configuration in a store as a resolver reads it. Every read is
-// strongly consistent. It is safe for concurrent use.
+// strongly consistent: what was written before it began, or shown by another
+// read that had ended by then, it shows. It is safe for concurrent use.
 //
 // Each method names a namespace; one that is not registered is an error that
 // matches [ErrUnknownNamespace]. Other errors mean that the store gave no
