@@ -106,8 +106,12 @@ type Proxy struct {
 
 // Start starts a proxy in front of the server at target, on a free port of the
 // loopback. plan may be nil: nothing goes wrong. The caller closes it.
-func Start(target string, plan Plan) (*Proxy, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func Start(target string, plan Plan) (*Proxy, error) { return StartAt("127.0.0.1:0", target, plan) }
+
+// StartAt is Start on an address of the caller's choice, such as that of a proxy
+// that was closed: in between, connections were refused.
+func StartAt(address, target string, plan Plan) (*Proxy, error) {
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("starting a fault proxy: %w", err)
 	}

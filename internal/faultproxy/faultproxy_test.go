@@ -149,3 +149,28 @@ func TestRandomIsRepeatable(t *testing.T) {
 		t.Errorf("another operation: %v", a)
 	}
 }
+
+// TestStartAgain has a proxy come back where it was.
+func TestStartAgain(t *testing.T) {
+	url, calls := counting(t)
+	p, err := Start(url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	if _, _, err := call(t, client, p.URL, "UpdateItem"); err == nil {
+		t.Error("a proxy that is closed answers")
+	}
+	again, err := StartAt(strings.TrimPrefix(p.URL, "http://"), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if status, _, err := call(t, client, p.URL, "UpdateItem"); err != nil || status != http.StatusOK || calls.Load() != 1 {
+		t.Errorf("%d, %v after %d calls", status, err, calls.Load())
+	}
+}
