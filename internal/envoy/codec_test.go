@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,11 +11,13 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 )
 
@@ -183,29 +186,24 @@ func FuzzRateLimitRequest(f *testing.F) {
 }
 
 func FuzzCheckRequest(f *testing.F) {
-	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		ContextExtensions: map[string]string{"resource": "orders"},
-		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
-			Method: "GET", Path: "/x", Headers: map[string]string{"x-tenant": "acme"},
-		}},
-	}}
-	wire, err := proto.Marshal(request)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(wire)
-	f.Add([]byte(strings.Replace(string(wire), "acme", "ac\xffe", 1)))
+	f.Add(checkWire(f, "acme"))
+	f.Add([]byte(strings.Replace(string(checkWire(f, "acme")), "acme", "ac\xffe", 1)))
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		fuzzDecode(t, wire, new(authv3.CheckRequest), new(authv3.CheckRequest))
 	})
 }
 
-// fuzzDecode: whatever the stock codec reads is read; what is read can be
-// written, and isn't much larger than what came.
+// fuzzDecode: whatever the stock codec reads is read, and read the same; what
+// is read can be written, and isn't much larger than what came.
 func fuzzDecode(t *testing.T, wire []byte, ours, theirs proto.Message) {
 	err := decode(t, wire, ours)
-	if stockErr := proto.Unmarshal(wire, theirs); stockErr == nil && err != nil {
-		t.Fatalf("the stock codec reads it, and we say %v", err)
+	if stockErr := proto.Unmarshal(wire, theirs); stockErr == nil {
+		if err != nil {
+			t.Fatalf("the stock codec reads it, and we say %v", err)
+		}
+		if !bytes.Contains(wire, []byte(reservedPrefix)) && !proto.Equal(ours, theirs) {
+			t.Fatalf("read differently:\n%v\n%v", ours, theirs)
+		}
 	}
 	if err != nil {
 		return
@@ -219,27 +217,116 @@ func fuzzDecode(t *testing.T, wire []byte, ours, theirs proto.Message) {
 	}
 }
 
+// checkWire is a request as Envoy sends it, with a header's value given.
+func checkWire(t testing.TB, value string) []byte {
+	t.Helper()
+	wire, err := proto.Marshal(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source:      &authv3.AttributeContext_Peer{Address: tcp("127.0.0.1", 50408), Principal: "spiffe://a/b"},
+		Destination: &authv3.AttributeContext_Peer{Address: tcp("127.0.0.1", 18102)},
+		Request: &authv3.AttributeContext_Request{
+			Time: &timestamppb.Timestamp{Seconds: 1795300000, Nanos: 492832000},
+			Http: &authv3.AttributeContext_HttpRequest{
+				Id: "14283501709013499195", Method: "GET", Path: "/orders/1?a=b", Host: "127.0.0.1:18102", Scheme: "http", Protocol: "HTTP/1.1",
+				Headers: map[string]string{
+					":authority": "127.0.0.1:18102", ":method": "GET", ":path": "/orders/1?a=b", ":scheme": "http", "accept-encoding": "identity",
+					"x-forwarded-proto": "http", "x-request-id": "8650b17f-1234-5678", "x-tenant": value,
+				},
+			},
+		},
+		ContextExtensions: map[string]string{"resource": "orders"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wire
+}
+
+func tcp(address string, port uint32) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: address, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
+	}}}
+}
+
+// TestChecksOfEnvoyAreReadByHand: what is as Envoy sends it needs the stock
+// decoder for what is around the HTTP request alone.
+func TestChecksOfEnvoyAreReadByHand(t *testing.T) {
+	wire := checkWire(t, "acme")
+	var want, got authv3.CheckRequest
+	if err := proto.Unmarshal(wire, &want); err != nil {
+		t.Fatal(err)
+	}
+	if !readCheck(wire, &got) {
+		t.Error("it isn't read")
+	}
+	if diff := cmp.Diff(&want, &got, protocmp.Transform()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestOddChecksAreReadAsTheStockDecoderDoes: by hand or not.
+func TestOddChecksAreReadAsTheStockDecoderDoes(t *testing.T) {
+	text := func(n protowire.Number, parts ...string) string {
+		return string(protowire.AppendString(protowire.AppendTag(nil, n, protowire.BytesType), strings.Join(parts, "")))
+	}
+	number := func(n protowire.Number) string {
+		return string(protowire.AppendVarint(protowire.AppendTag(nil, n, protowire.VarintType), 5))
+	}
+	request := func(parts ...string) string { return text(attributesRequest, text(requestHTTP, parts...)) }
+	http := func(parts ...string) string { return text(checkAttributes, request(parts...)) }
+	get, post, header := text(2, "GET"), text(2, "POST"), text(httpHeaders, text(1, "a"), text(2, "b"))
+	for name, wire := range map[string]string{
+		"empty":                 "",
+		"no HTTP request":       text(checkAttributes, text(attributesRequest)),
+		"two HTTP requests":     http(get) + http(header),
+		"then a number":         http(get) + number(1),
+		"two texts":             http(get, post),
+		"no headers":            http(get),
+		"a header twice":        http(header, text(httpHeaders, text(1, "a"))),
+		"no name":               http(text(httpHeaders, text(2, "b"))),
+		"a field of a header":   http(text(httpHeaders, text(1, "a"), text(3, "c"))),
+		"a size":                http(get, number(9)),
+		"an unknown field":      http(get, text(99, "x")),
+		"unknown around":        http(get) + text(99, "x"),
+		"a number as a text":    http(number(2)),
+		"a body":                http(text(12, "\x00\xff")),
+		"a source in two parts": text(checkAttributes, text(1, text(2, "s")), request(get), text(1, text(4, "p"))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want, got authv3.CheckRequest
+			if err := proto.Unmarshal([]byte(wire), &want); err != nil {
+				t.Fatal(err)
+			}
+			if err := unmarshal([]byte(wire), &got); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(&want, &got, protocmp.Transform()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func BenchmarkUnmarshal(b *testing.B) {
-	for name, value := range map[string]string{"clean": "acme", "escaped": "\xff"} {
-		data := mem.BufferSlice{mem.SliceBuffer(rateLimitWire("edge", "tenant", value))}
-		codec := NewCodec()
+	limit, check := func() any { return new(rlsv3.RateLimitRequest) }, func() any { return new(authv3.CheckRequest) }
+	for name, tc := range map[string]struct {
+		wire  []byte
+		into  func() any
+		codec encoding.CodecV2
+	}{
+		"rls":             {rateLimitWire("edge", "tenant", "acme"), limit, NewCodec()},
+		"rls/escaped":     {rateLimitWire("edge", "tenant", "\xff"), limit, NewCodec()},
+		"rls/stock":       {rateLimitWire("edge", "tenant", "acme"), limit, NewCodec().CodecV2},
+		"ext_authz":       {checkWire(b, "acme"), check, NewCodec()},
+		"ext_authz/stock": {checkWire(b, "acme"), check, NewCodec().CodecV2},
+	} {
+		data := mem.BufferSlice{mem.SliceBuffer(tc.wire)}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := codec.Unmarshal(data, new(rlsv3.RateLimitRequest)); err != nil {
+				if err := tc.codec.Unmarshal(data, tc.into()); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
-	b.Run("stock", func(b *testing.B) {
-		data := mem.BufferSlice{mem.SliceBuffer(rateLimitWire("edge", "tenant", "acme"))}
-		codec := NewCodec().CodecV2
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := codec.Unmarshal(data, new(rlsv3.RateLimitRequest)); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }

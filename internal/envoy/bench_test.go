@@ -1,0 +1,81 @@
+package envoy
+
+import (
+	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/extauthz/extauthz/internal/config"
+	"github.com/extauthz/extauthz/internal/decision"
+	"github.com/extauthz/extauthz/pkg/embedstore"
+	"github.com/extauthz/extauthz/pkg/hierarchy"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
+)
+
+const benchRules = `
+rules:
+  - {name: open, match: 'domain == "open"', entity: "${descriptor.tenant}", default_limits: {requests: 10000/day:1000000000}}
+  - {name: tight, match: 'domain == "tight"', entity: "${descriptor.tenant}", default_limits: {requests: 1/day}}
+  - {name: http-open, match: 'request.url_path.startsWith("/open/")', entity: '${request.headers["x-tenant"]}', default_limits: {requests: 10000/day:1000000000}}
+  - {name: http-tight, match: 'request.url_path.startsWith("/tight/")', entity: '${request.headers["x-tenant"]}', default_limits: {requests: 1/day}}
+`
+
+// BenchmarkCall is a call without its transport: read, decided, written.
+func BenchmarkCall(b *testing.B) {
+	c, report := config.Parse("", []byte(benchRules), config.Options{})
+	if err := report.Err(); err != nil {
+		b.Fatal(report)
+	}
+	limiter, err := ratelimit.New(ratelimit.Config{Store: embedstore.New(embedstore.Config{})})
+	if err != nil {
+		b.Fatal(err)
+	}
+	policy := &decision.Policy{Rules: c.Rules, Resolver: hierarchy.NewResolver(c.Namespace, c.Limits), InProcess: true}
+	cfg := Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }}
+	rls, authz, codec := newRateLimit(cfg), newExtAuthz(cfg), NewCodec()
+
+	call := func(b *testing.B, wire []byte, request proto.Message, handle func() (proto.Message, error)) {
+		b.ReportAllocs()
+		data := mem.BufferSlice{mem.SliceBuffer(wire)}
+		for b.Loop() {
+			proto.Reset(request) // each call has one of its own
+			if err := codec.Unmarshal(data, request); err != nil {
+				b.Fatal(err)
+			}
+			response, err := handle()
+			if err != nil {
+				b.Fatal(err)
+			}
+			out, err := codec.Marshal(response)
+			if err != nil {
+				b.Fatal(err)
+			}
+			out.Free()
+		}
+	}
+	for _, kind := range []string{"open", "tight"} {
+		b.Run("rls/"+kind, func(b *testing.B) {
+			request := new(rlsv3.RateLimitRequest)
+			call(b, rateLimitWire(kind, "tenant", "acme"), request, func() (proto.Message, error) {
+				return rls.ShouldRateLimit(b.Context(), request)
+			})
+		})
+		b.Run("ext_authz/"+kind, func(b *testing.B) {
+			path := "/" + kind + "/1"
+			wire, err := proto.Marshal(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+				Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+					Id: "14283501709013499195", Method: "GET", Path: path, Host: "127.0.0.1:18102", Scheme: "http", Protocol: "HTTP/1.1",
+					Headers: map[string]string{":authority": "127.0.0.1:18102", ":method": "GET", ":path": path, ":scheme": "http", "x-tenant": "acme", "x-request-id": "8650b17f"},
+				}},
+			}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			request := new(authv3.CheckRequest)
+			call(b, wire, request, func() (proto.Message, error) { return authz.Check(b.Context(), request) })
+		})
+	}
+}
