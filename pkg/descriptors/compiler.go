@@ -48,7 +48,7 @@ func (c *compiler) expression(part string, text Text, offset int, source string)
 	if len(c.errors) > before {
 		return nil
 	}
-	if estimate, err := e.env.EstimateCost(checked, sizes{}); err != nil || estimate.Max > maxCost {
+	if estimate, err := e.env.EstimateCost(checked, sizes{e.ast}); err != nil || estimate.Max > maxCost {
 		c.fail(faultAt(text, offset, utf8.RuneCountInString(source),
 			c.message(part, "the expression can take too long for one request"),
 			"use fewer loops within loops, and shorter regular expressions"))

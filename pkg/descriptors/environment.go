@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -147,6 +148,9 @@ func (p provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
 const (
 	mostKeys   = 256  // of a map that an expression goes over
 	mostValues = 1024 // of a list
+	// mostMade is how long a text is that an expression puts together, where CEL
+	// doesn't follow its size: nearly all that maxCost allows to be made.
+	mostMade = 1 << 25
 	// maxCost is in CEL's units, 2 ns or less each; its estimates of what joins and
 	// splits texts are far above what those can take.
 	maxCost = 40_000_000
@@ -155,20 +159,24 @@ const (
 	maxRegex = 300
 )
 
-// sizes bounds the sizes of what a request holds.
-type sizes struct{}
+// sizes bounds the sizes of what a request holds, and of what an expression
+// makes of it.
+type sizes struct{ of *ast.AST }
 
 var _ cost.Estimator = sizes{}
 
 // EstimateSize bounds a value by its type.
-func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
+func (s sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 	var most uint64
 	switch node.Type().Kind() {
-	case types.StringKind, types.BytesKind:
+	case types.StringKind, types.BytesKind, types.DynKind: // of metadata: a text, a map or a list
 		most = maxCapped
+		if s.isMade(node) {
+			most = mostMade
+		}
 	case types.MapKind:
 		most = mostKeys
-	case types.ListKind, types.DynKind:
+	case types.ListKind:
 		most = mostValues
 	case types.StructKind, types.OpaqueKind: // an entry; an optional text
 		most = 2 * maxCapped
@@ -178,11 +186,34 @@ func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 	return &cost.SizeEstimate{Min: 0, Max: most}
 }
 
-// EstimateCallCost bounds a call of our own functions.
-func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
+// isMade reports whether an expression has put a value together: it doesn't lie
+// in the request.
+func (s sizes) isMade(node cost.AstNode) bool {
+	n := node.Expr()
+	if n == nil || len(node.Path()) > 0 {
+		return false
+	}
+	switch n.Kind() {
+	case ast.CallKind, ast.ComprehensionKind, ast.IdentKind:
+		return true
+	case ast.SelectKind: // nothing makes an entry
+		return s.of.GetType(n.AsSelect().Operand().ID()).Kind() != types.StructKind
+	}
+	return false
+}
+
+// EstimateCallCost bounds a call of our own functions, and of those whose
+// results CEL doesn't follow.
+func (s sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
 	switch function {
-	case "sha256", "isIP":
+	case "sha256":
+		digits := cost.FixedSizeEstimate(hashDigits)
+		return cost.NewCallEstimate(cost.RangedCostEstimate(1, s.sizeOf(args[0])/10+1), &digits)
+	case "isIP":
 		return cost.NewCallEstimate(cost.RangedCostEstimate(1, maxCapped/10), nil)
+	case "string":
+		most := max(maxNumber, s.sizeOf(args[0]))
+		return cost.NewCallEstimate(cost.RangedCostEstimate(1, most/10+1), &cost.SizeEstimate{Max: most})
 	case "inCIDR":
 		most := uint64(mostValues)
 		if len(args) == 2 {
@@ -193,4 +224,18 @@ func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, args []cost.A
 		return cost.NewCallEstimate(cost.RangedCostEstimate(1, 10*(most+1)), nil)
 	}
 	return nil
+}
+
+// maxNumber is the longest text that a number, a time or a duration becomes.
+const maxNumber = 64
+
+// sizeOf bounds a value that is handed to a function.
+func (s sizes) sizeOf(node cost.AstNode) uint64 {
+	if size := node.ComputedSize(); size != nil {
+		return size.Max
+	}
+	if size := s.EstimateSize(node); size != nil {
+		return size.Max
+	}
+	return 0
 }
