@@ -213,6 +213,11 @@ func (c *call) charge(ctx context.Context, a *Answer) {
 	if a.Verdict != Allow {
 		return
 	}
+	if errors.Is(err, ratelimit.ErrUnknownNamespace) {
+		a.Verdict, a.Reason, a.Err, a.Rule = Invalid, ReasonInvalid, err, c.rules[0]
+		c.tell(a)
+		return
+	}
 	if err != nil {
 		a.Verdict, a.Reason, a.Source, a.Err, a.Rule = Unavailable, ReasonUnavailable, ratelimit.SourceFallback, err, c.rules[0]
 		return
@@ -225,14 +230,19 @@ func (c *call) charge(ctx context.Context, a *Answer) {
 		a.Verdict = Deny
 	}
 	if d.Source == ratelimit.SourceFallback && len(d.Buckets) == 0 { // nothing is known of any limit
-		for i := range a.Parts {
-			if c.first[i+1] > c.first[i] {
-				a.Parts[i].Verdict = a.Verdict
-			}
-		}
+		c.tell(a)
 		return
 	}
 	c.limits(a)
+}
+
+// tell gives the answer's verdict to each request's part that has charges.
+func (c *call) tell(a *Answer) {
+	for i := range a.Parts {
+		if c.first[i+1] > c.first[i] {
+			a.Parts[i].Verdict = a.Verdict
+		}
+	}
 }
 
 // deciding is the index of the charge whose rule answers: of a denial the one

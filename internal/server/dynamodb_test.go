@@ -144,6 +144,18 @@ func TestTwoProcessesShareATable(t *testing.T) {
 	}
 }
 
+// TestANamespaceThatIsNotRegistered is invalid, which nothing admits.
+func TestANamespaceThatIsNotRegistered(t *testing.T) {
+	content := onDynamoDB(local.URL(t), newTable(t), "on_unavailable: allow\ndecision_timeout: 20s")
+	r := runService(t, strings.Replace(content, "entity:", "namespace: nobodys, entity:", 1))
+	if code, err := ask(t.Context(), r.conn, "acme"); err != nil || code != codeOverLimit {
+		t.Errorf("code %d, %v, want a denial", code, err)
+	}
+	if line := `extauthz_decisions_total{protocol="ratelimit",reason="invalid",rule="edge",source="store",verdict="invalid"} 1`; !r.metric(t, line) {
+		t.Errorf("the metrics lack %s", line)
+	}
+}
+
 // TestAStoreThatCannotBeUsed ends the start, and says what to do.
 func TestAStoreThatCannotBeUsed(t *testing.T) {
 	hours := func(w http.ResponseWriter, _ *http.Request) {

@@ -116,7 +116,7 @@ func (s *Store) end(o *operation, start time.Time, err error) {
 		o.ok.Inc()
 	} else {
 		answered = o.failure(err)
-		if !answered {
+		if !answered && !errors.Is(err, ratelimit.ErrUnknownNamespace) { // which clients may have chosen
 			s.failed(o, err)
 		}
 	}

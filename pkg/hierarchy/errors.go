@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
 var (
 	// ErrUnknownNamespace is matched by errors about a namespace that is not
-	// registered, or not any more.
-	ErrUnknownNamespace = errors.New("the namespace is not registered")
+	// registered, or not any more. It is that of pkg/ratelimit.
+	ErrUnknownNamespace = ratelimit.ErrUnknownNamespace
 
 	// ErrGap is matched when not all changes after a mark can be told.
 	ErrGap = errors.New("the records of the changes are not all there")

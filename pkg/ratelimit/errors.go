@@ -38,6 +38,10 @@ var (
 	// answer in time, and nothing was decided.
 	ErrUnavailable = errors.New("the store is unavailable")
 
+	// ErrUnknownNamespace is matched by errors of a store or a resolver about a
+	// namespace that is not registered. That is no outage: no fallback answers.
+	ErrUnknownNamespace = errors.New("the namespace is not registered")
+
 	// ErrUnsatisfiable is matched by an [*ExceededError] for a charge that no
 	// waiting will let through: it is larger than the bucket.
 	ErrUnsatisfiable = errors.New("the charge is larger than the bucket")

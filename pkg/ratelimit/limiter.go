@@ -87,7 +87,8 @@ type Ask struct {
 // that matches [ErrUnavailable]. What had been charged by then is given back
 // unless the fallback admits; where the store did not say whether it was
 // charged, it counts as charged. A context that has ended before anything was
-// asked gives its error.
+// asked gives its error, and a namespace that isn't registered one that matches
+// [ErrUnknownNamespace].
 func (l *Limiter) Decide(ctx context.Context, a Ask) (Decision, error) {
 	if err := ctx.Err(); err != nil {
 		return Decision{}, err

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -18,8 +19,15 @@ const (
 	defaultLocalShare = 0.1
 )
 
-// unavailable answers for the store. err is why.
+// unavailable answers for the store. err is why. That a namespace isn't there is
+// an answer of the store's, and no reason to admit anybody.
 func (l *Limiter) unavailable(ctx context.Context, a *Ask, f Fallback, err error) (Decision, error) {
+	if errors.Is(err, ErrUnknownNamespace) {
+		if outage := new(unavailableError); errors.As(err, &outage) {
+			err = outage.err
+		}
+		return Decision{}, err
+	}
 	d := Decision{Source: SourceFallback, Reason: ReasonUnavailable}
 	switch f {
 	case FallbackAllow:

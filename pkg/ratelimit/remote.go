@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -130,6 +131,7 @@ func (r *remote) run(ctx context.Context, b *batch, keep bool) error {
 	if b.denied() && b.settled() {
 		err = nil // it stands, whatever became of the others
 	}
+	keep = keep && !errors.Is(err, ErrUnknownNamespace) // which admits nobody
 	if !denied && (b.denied() || err != nil && !keep) {
 		r.undo(b)
 	}
