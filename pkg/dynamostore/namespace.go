@@ -46,14 +46,18 @@ const (
 // looked at again every few seconds: the namespace may be deleted, and purged.
 type registry struct {
 	store *Store
-	open  []string // names that are registered when they are first used
 
 	mu    sync.Mutex
 	known map[string]*registration // :: name of a namespace -> its id
+	// open are the names that are registered when they are first used. One whose
+	// deletion was noticed is none any more: a server that runs on must not undo
+	// it.
+	open map[string]bool
 }
 
 // registration is an id that is known, or being looked up until done is closed.
 type registration struct {
+	open bool // may be registered
 	done chan struct{}
 	id   string
 	err  error
@@ -64,7 +68,10 @@ type registration struct {
 }
 
 func (r *registry) init(s *Store, open []string) {
-	r.store, r.open, r.known = s, open, map[string]*registration{}
+	r.store, r.known, r.open = s, map[string]*registration{}, map[string]bool{}
+	for _, name := range open {
+		r.open[name] = true
+	}
 }
 
 // id is the id of a namespace; one of those that are open is registered if it
@@ -77,7 +84,7 @@ func (r *registry) id(ctx context.Context, name string) (string, error) {
 	for {
 		reg, mine := r.find(name)
 		if mine {
-			reg.id, reg.err = r.store.findNamespace(ctx, name, slices.Contains(r.open, name))
+			reg.id, reg.err = r.store.findNamespace(ctx, name, reg.open)
 			now := r.store.now()
 			reg.confirmed.Store(now.UnixMilli())
 			switch {
@@ -112,7 +119,7 @@ func (r *registry) find(name string) (reg *registration, mine bool) {
 	if len(r.known) >= maxKnown {
 		clear(r.known)
 	}
-	reg = &registration{done: make(chan struct{})}
+	reg = &registration{done: make(chan struct{}), open: r.open[name]}
 	r.known[name] = reg
 	return reg, true
 }
@@ -136,7 +143,8 @@ func (r *registry) forget(name string, reg *registration) {
 	}
 }
 
-// drop forgets what a name leads to: an id, or, where that is empty, nothing.
+// drop forgets what a name leads to: an id, which it does not lead to any more,
+// or, where that is empty, nothing, which it may by now.
 func (r *registry) drop(name, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -148,6 +156,9 @@ func (r *registry) drop(name, id string) {
 	case <-reg.done:
 		if reg.id == id {
 			delete(r.known, name)
+			if id != "" {
+				delete(r.open, name)
+			}
 		}
 	default: // being looked up
 	}
@@ -261,11 +272,22 @@ func (s *Store) lookUp(ctx context.Context, name string) (string, error) {
 	return textOf(it, attrID)
 }
 
-// enter registers a namespace under a new id, or finds the id that another
-// process gave it meanwhile.
+// enter registers a namespace whose name leads nowhere, or finds the id that
+// another process gave it meanwhile.
 func (s *Store) enter(ctx context.Context, name string) (string, error) {
-	n, err := s.register(ctx, name, hierarchy.Cause{By: hierarchy.Actor{Caller: firstUse}, At: s.now()})
-	return n.ID, err
+	for n := 0; ; n++ {
+		made, err := s.newNamespace(ctx, name, hierarchy.Cause{By: hierarchy.Actor{Caller: firstUse}, At: s.now()})
+		if err == nil {
+			return made.ID, nil
+		}
+		if err = again(ctx, n, err); err != nil {
+			return "", err
+		}
+		id, err := s.lookUp(ctx, name)
+		if err != nil || id != "" {
+			return id, err
+		}
+	}
 }
 
 func textOf(it item, attribute string) (string, error) {

@@ -153,19 +153,25 @@ func (s *Store) register(ctx context.Context, name string, c hierarchy.Cause) (h
 		if err != nil || h.exists {
 			return h.Namespace, err
 		}
-		id := newID()
-		made := step{
-			action: hierarchy.ActionRegister, cause: c,
-			next:   hierarchy.Namespace{Name: name, ID: id, CreatedAt: kept(c.At)},
-			others: []types.TransactWriteItem{s.put(nameItem(name, id), notThere)},
-		}
-		if err = s.take(ctx, &head{}, &made); err == nil {
-			return made.next, nil
+		made, err := s.newNamespace(ctx, name, c)
+		if err == nil {
+			return made, nil
 		}
 		if err = again(ctx, n, err); err != nil {
 			return hierarchy.Namespace{}, err
 		}
 	}
+}
+
+// newNamespace makes a namespace whose name leads nowhere.
+func (s *Store) newNamespace(ctx context.Context, name string, c hierarchy.Cause) (hierarchy.Namespace, error) {
+	made := step{
+		action: hierarchy.ActionRegister, cause: c,
+		next: hierarchy.Namespace{Name: name, ID: newID(), CreatedAt: kept(c.At)},
+	}
+	made.others = []types.TransactWriteItem{s.put(nameItem(name, made.next.ID), notThere)}
+	err := s.take(ctx, &head{}, &made)
+	return made.next, err
 }
 
 // kept is a time as it is kept: to the millisecond.
@@ -177,7 +183,11 @@ func (s *Store) namespace(ctx context.Context, name string) (head, error) {
 	if err != nil || id == "" {
 		return head{}, err
 	}
-	return s.readHead(ctx, id)
+	h, err := s.readHead(ctx, id)
+	if err == nil && !h.exists {
+		err = fmt.Errorf("the name leads to %s, of which nothing is there: the table was changed by hand", id)
+	}
+	return h, err
 }
 
 // Namespace implements hierarchy.Namespaces.

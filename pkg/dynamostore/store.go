@@ -46,8 +46,9 @@ type Config struct {
 	// there; 0: 5s; negative: never.
 	Recheck time.Duration
 
-	// Register are the namespaces that are registered when they are first used;
-	// any other has to be registered before. nil: "default".
+	// Register are the namespaces that are registered when they are first used,
+	// and not again after they were deleted; any other has to be registered
+	// before. nil: "default".
 	Register []string
 	// KeepEvents is how long audit events are kept; 0: 90 days; negative: for
 	// ever.
