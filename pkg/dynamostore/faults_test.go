@@ -119,18 +119,24 @@ func TestFaults(t *testing.T) {
 			if len(all) != 1 || all[0].Kind != c.kind || !slices.Equal(all[0].Reasons, c.reasons) {
 				t.Errorf("observed %+v, want one %s for %v", all, c.kind, c.reasons)
 			}
-			notApplied := errors.Is(err, ratelimit.ErrNotApplied)
-			if wantNot := c.kind != KindOK && c.kind != KindUnknown; notApplied != wantNot || (err == nil) != (c.kind == KindOK) {
-				t.Errorf("%v: not applied %t, want %t", err, notApplied, wantNot)
-			}
-			if errors.Is(err, ratelimit.ErrThrottled) != (c.kind == KindThrottled) ||
-				errors.Is(err, ratelimit.ErrUnusable) != (c.kind == KindMisconfigured || c.kind == KindRejected) {
-				t.Errorf("%v, after which the engine would not know what to do", err)
-			}
+			means(t, err, c.kind)
 			if n := charged(t, s, w.Key); n != c.applied {
 				t.Errorf("%v: the table has it %d times, want %d", err, n, c.applied)
 			}
 		})
+	}
+}
+
+// means checks what the engine learns from the error of a write.
+func means(t *testing.T, err error, kind Kind) {
+	t.Helper()
+	notApplied := errors.Is(err, ratelimit.ErrNotApplied)
+	if wantNot := kind != KindOK && kind != KindUnknown; notApplied != wantNot || (err == nil) != (kind == KindOK) {
+		t.Errorf("%v: not applied %t, want %t", err, notApplied, wantNot)
+	}
+	if errors.Is(err, ratelimit.ErrThrottled) != (kind == KindThrottled) ||
+		errors.Is(err, ratelimit.ErrUnusable) != (kind == KindMisconfigured || kind == KindRejected) {
+		t.Errorf("%v, after which the engine would not know what to do", err)
 	}
 }
 
