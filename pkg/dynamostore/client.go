@@ -73,6 +73,8 @@ func newClients(c *Config, transport http.RoundTripper) (charges, others *dynamo
 	charges = dynamodb.NewFromConfig(c.AWS, base, func(o *dynamodb.Options) {
 		o.Retryer = aws.NopRetryer{}
 		o.RetryMaxAttempts = 1
+		o.APIOptions = append(o.APIOptions, lean)
+		fixEndpoint(o)
 	})
 	others = dynamodb.NewFromConfig(c.AWS, base, func(o *dynamodb.Options) {
 		o.RetryMaxAttempts = 0

@@ -190,8 +190,11 @@ func (s *Store) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.State,
 	in := e.input(s.table, pk, sk)
 	in.ReturnConsumedCapacity = s.capacity
 
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > s.timeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+	}
 	var sent wire
 	call := Call{Request: RequestWrite, Op: w.Op}
 	started := s.begin()

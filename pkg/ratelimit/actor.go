@@ -21,6 +21,11 @@ const (
 	// exhausted.
 	maxPollFloor = 250 * time.Millisecond
 
+	// Many callers that are answered at once come back at once, too: waiting a
+	// moment for them spares a write that carries the first one alone.
+	crowd  = 16
+	gather = time.Millisecond
+
 	// retryBase is the first wait after a write that was certainly not applied.
 	retryBase = 5 * time.Millisecond
 	maxShrink = 16 // halvings of the share taken after lost races
@@ -262,6 +267,9 @@ func (a *actor) landed(f *flight, s State, err error) {
 	var refused *RefusedError
 	switch {
 	case err == nil:
+		if len(f.jobs) >= crowd {
+			a.pace.hold(now.steady.Add(gather))
+		}
 		a.observe(s, f.stamp, now)
 		a.lost, a.retries = 0, 0
 		a.succeed(f, s, now)
@@ -281,7 +289,7 @@ func (a *actor) landed(f *flight, s State, err error) {
 		a.requeue(f, now, err)
 		back := a.engine.env.jitter(retryBase << min(a.retries, 5))
 		a.retries++
-		a.pace.next = now.steady.Add(max(back, a.pace.wait(now.steady)))
+		a.pace.hold(now.steady.Add(back))
 	default:
 		for _, j := range f.jobs {
 			a.fail(j, err, now)
@@ -304,7 +312,7 @@ func (a *actor) succeed(f *flight, left State, now instant) {
 			j.outcome = max(a.judge(&s, j, now), outcomeApplied)
 		}
 		if f.kind == jobCharge || f.kind == jobSettle {
-			j.taken = taken(j.wants, &left)
+			j.taken = taken(j.taken[:0], j.wants, &left)
 		}
 		if j.abandoned && !j.keep && f.kind == jobCharge && len(j.taken) > 0 {
 			a.queue = append(a.queue, &job{
@@ -315,9 +323,8 @@ func (a *actor) succeed(f *flight, left State, now instant) {
 	}
 }
 
-// taken is what a job charged, by slot.
-func taken(wants []want, s *State) []slotAmount {
-	var out []slotAmount
+// taken appends what a job charged, by slot.
+func taken(out []slotAmount, wants []want, s *State) []slotAmount {
 	for _, x := range wants {
 		if i := s.slot(x.name); x.c > 0 && i >= 0 {
 			out = append(out, slotAmount{slot: i + 1, name: x.name, amount: x.c})

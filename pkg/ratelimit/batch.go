@@ -10,6 +10,7 @@ type batch struct {
 	entries  []entry // one for each charge's bucket and each of its parents'
 	works    []work  // one for each bucket that is charged
 	fallback Fallback
+	asked    *asked
 	disabled bool // a bucket's mode denies
 	required bool // no limits apply to a charge that requires some
 }

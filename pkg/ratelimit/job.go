@@ -35,6 +35,12 @@ type job struct {
 	by      Stamp         // with rest: by which the bucket was short
 	told    bool          // the caller's: done was called
 	taken   []slotAmount
+
+	room struct { // for what most jobs have, so that it is one allocation
+		costs [1]Cost
+		wants [1]want
+		taken [1]slotAmount
+	}
 }
 
 // jobKind is what kind of write a job needs. Jobs of one kind are merged.

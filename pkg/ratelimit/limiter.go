@@ -144,6 +144,9 @@ func (l *Limiter) recycle(b *batch) {
 		w.write.Limits, w.wants = limits[:0], wants[:0]
 	}
 	clear(b.entries)
-	*b = batch{works: b.works[:0], entries: b.entries[:0]}
+	if b.asked != nil {
+		clear(b.asked.jobs)
+	}
+	*b = batch{works: b.works[:0], entries: b.entries[:0], asked: b.asked}
 	l.batches.Put(b)
 }

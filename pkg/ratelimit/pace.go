@@ -28,6 +28,13 @@ type pace struct {
 // wait is how long until the next write may be sent.
 func (p *pace) wait(now time.Time) time.Duration { return max(0, p.next.Sub(now)) }
 
+// hold has the next write wait until then at least.
+func (p *pace) hold(until time.Time) {
+	if p.next.Before(until) {
+		p.next = until
+	}
+}
+
 // sent notes that a write was sent.
 func (p *pace) sent(now time.Time) {
 	if p.rate < startPace {

@@ -49,7 +49,7 @@ func newRemote(store Store, cfg Remote, now func() time.Time, slack int64) *remo
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = defaultWriteTimeout
 	}
-	w := &realWorld{store: store, clock: now, timeout: cfg.WriteTimeout}
+	w := &realWorld{store: store, clock: now, timeout: cfg.WriteTimeout, workers: newWorkers()}
 	return &remote{
 		actors: newActors(w, time.Duration(slack)*time.Millisecond, newSeen(cfg.Entries, cfg.Bytes), cfg.MaxWritesPerSecond),
 		world:  w,
@@ -64,6 +64,7 @@ type realWorld struct {
 	clock   func() time.Time
 	timeout time.Duration
 	out     atomic.Int64 // requests
+	workers workers
 }
 
 func (w *realWorld) now() instant                         { return instant{w.clock(), time.Now()} }
@@ -80,17 +81,18 @@ func (w *realWorld) get(k Key, done func(State, error)) {
 
 func (w *realWorld) ask(done func(State, error), f func(context.Context) (State, error)) {
 	w.out.Add(1)
-	go func() {
+	w.workers.do(func() {
 		defer w.out.Add(-1)
 		ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
 		s, err := f(ctx)
 		cancel()
 		done(s, err)
-	}()
+	})
 }
 
 // close waits for what is out, and for what follows from it.
 func (r *remote) close(ctx context.Context) error {
+	defer r.world.workers.end()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for r.world.out.Load() > 0 || r.busy() {
@@ -159,24 +161,45 @@ func (r *remote) peek(w *work, now instant) {
 	}
 }
 
+// asked is what a batch needs to wait for its jobs. It is used again, unless one
+// was given up.
+type asked struct {
+	done chan *job
+	tell func(*job)
+	jobs []*job // by work; nil where nothing is asked
+}
+
+// asking makes room for as many jobs as there are works.
+func (b *batch) asking() *asked {
+	n := len(b.works)
+	if b.asked == nil || cap(b.asked.done) < n {
+		done := make(chan *job, max(n, 2))
+		b.asked = &asked{done: done, tell: func(j *job) { done <- j }}
+	}
+	b.asked.jobs = append(b.asked.jobs[:0], make([]*job, n)...)
+	return b.asked
+}
+
 // ask has each work's bucket do a job, and waits for all of them.
 func (r *remote) ask(ctx context.Context, b *batch, kind func(*work) jobKind, keep bool) error {
-	done := make(chan *job, len(b.works))
-	jobs := make([]*job, len(b.works))
+	a := b.asking()
 	for i := range b.works {
 		w := &b.works[i]
 		if k := kind(w); k != jobNone {
-			jobs[i] = &job{kind: k, target: w.target, costs: slices.Clone(w.costs), done: func(j *job) { done <- j }}
-			r.submit(w.target.Key, jobs[i])
+			j := &job{kind: k, target: w.target, done: a.tell}
+			j.costs, j.wants, j.taken = append(j.room.costs[:0], w.costs...), j.room.wants[:0], j.room.taken[:0]
+			a.jobs[i] = j
+			r.submit(w.target.Key, j)
 		}
 	}
 	var failed error
-	for i, j := range jobs {
+	for i, j := range a.jobs {
 		if j == nil {
 			continue
 		}
-		if !r.wait(ctx, b.works[i].target.Key, j, done, keep) {
+		if !r.wait(ctx, b.works[i].target.Key, j, a.done, keep) {
 			failed = &unavailableError{ctx.Err()}
+			b.asked = nil // the job will be told of later
 			continue
 		}
 		b.works[i].settleWith(j)
