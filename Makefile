@@ -64,6 +64,10 @@ test-long: ## as test, with more cases, more rounds and a minute for each fuzz t
 bench: build ## the service beside a no-op gRPC server, in one run
 	$(MAKE) -C bench run
 
+.PHONY: bench-store
+bench-store: ## a charge on the DynamoDB store beside the SDK's call; ARGS=-strict fails
+	$(MAKE) -C bench store
+
 .PHONY: lint
 lint: ## golangci-lint with .golangci.yml
 	$(LINT) run --build-tags integration ./...
