@@ -123,12 +123,3 @@ type ConfigInfo struct {
 type LogLevel struct {
 	Level string `json:"level"`
 }
-
-// apiError is how every error is written.
-type apiError struct {
-	Error struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-		Hint    string `json:"hint,omitempty"`
-	} `json:"error"`
-}

@@ -25,6 +25,9 @@ type Config struct {
 	Info      func() ConfigInfo       // about it
 	Level     *slog.LevelVar
 	Log       *slog.Logger
+	// Store is the configuration in the store, or says why it can't be had just
+	// now; nil: there is none.
+	Store func() (Store, error)
 	// Host is the host of the address that the API is served on. Requests that
 	// name another one, unless it is an IP address, are refused.
 	Host string
@@ -34,20 +37,24 @@ type Config struct {
 // loopback address, and refuses what a web page could make a browser on that
 // machine send.
 func Handler(cfg Config) http.Handler {
+	if cfg.Store == nil {
+		cfg.Store = func() (Store, error) { return nil, errNoStore }
+	}
 	h := &handler{Config: cfg}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+pathExplain, h.explain)
-	mux.HandleFunc("GET "+pathConfig, h.config)
-	mux.HandleFunc("GET "+pathLogLevel, h.logLevel)
-	mux.HandleFunc("PUT "+pathLogLevel, h.setLogLevel)
+	for _, r := range h.routes() {
+		mux.HandleFunc(r.method+" "+r.pattern, r.serve)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		h.fail(w, http.StatusNotFound, "not_found", "there is no "+r.Method+" "+r.URL.Path,
-			"POST "+pathExplain+", GET "+pathConfig+", GET or PUT "+pathLogLevel)
+		h.fail(w, http.StatusNotFound, "not_found", "there is no "+r.Method+" "+r.URL.Path, "POST "+pathExplain+", GET "+pathConfig+", GET /namespaces; docs/openapi/admin.yaml has them all")
 	})
 	return h.guard(mux)
 }
 
 type handler struct{ Config }
+
+// errNoStore is what a service without a configuration in a store says.
+var errNoStore = &Problem{Code: CodeUnavailable, Message: "the service keeps no configuration in a store"}
 
 // guard refuses requests that a browser sends for a page from somewhere else:
 // one whose name was made to lead here, or one of another origin.
@@ -149,7 +156,5 @@ func (h *handler) write(w http.ResponseWriter, code int, v any) {
 }
 
 func (h *handler) fail(w http.ResponseWriter, code int, name, message, hint string) {
-	var e apiError
-	e.Error.Code, e.Error.Message, e.Error.Hint = name, message, hint
-	h.write(w, code, e)
+	h.write(w, code, apiError{Error: Problem{Code: name, Message: message, Hint: hint}})
 }
