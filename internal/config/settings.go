@@ -77,9 +77,9 @@ func settings() []setting {
 				return "", ""
 			},
 		},
-		{key: "log.level", flag: "log-level", def: "info", usage: "debug, info, warn or error", set: setLogLevel},
+		{key: "log.level", flag: "log-level", def: "info", usage: "least `level` of what is logged: debug, info, warn or error", set: setLogLevel},
 		{
-			key: "log.format", flag: "log-format", def: "text", usage: "text or json",
+			key: "log.format", flag: "log-format", def: "text", usage: "`form` of the log: text or json",
 			set: func(c *checked, v string) (string, string) {
 				c.Log.Format = v
 				return oneOf(v, "text", "json")

@@ -26,7 +26,7 @@ const (
 func storeSettings() []setting {
 	return []setting{
 		{
-			key: keyStoreType, flag: "store-type", def: StoreEmbedded, usage: "where buckets live: embedded or dynamodb",
+			key: keyStoreType, flag: "store-type", def: StoreEmbedded, usage: "`type` of store: embedded or dynamodb",
 			set: func(c *checked, v string) (string, string) {
 				c.Store.Type = v
 				return oneOf(v, StoreEmbedded, StoreDynamoDB)
