@@ -149,7 +149,7 @@ func (s *server) adminHandler(host string) http.Handler {
 	return admin.Handler(admin.Config{
 		Explainer: admin.Explainer{Decider: s.core.decider, Limiter: s.core.limiter, Live: true},
 		Policy:    s.policies.inForce, Info: s.policies.about,
-		Level: s.options.Level, Log: s.options.Log, Host: host,
+		Level: s.options.Level, Log: s.options.Log, Host: host, Store: s.core.store.configuration,
 	})
 }
 

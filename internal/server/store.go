@@ -9,16 +9,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/extauthz/extauthz/internal/admin"
 	"github.com/extauthz/extauthz/internal/config"
 	"github.com/extauthz/extauthz/internal/telemetry"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/embedstore"
+	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
 // store is a store as the service runs it.
 type store struct {
 	ratelimit.Store
+	// configuration is what it keeps beside buckets, for admins.
+	configuration func() (admin.Store, error)
 	// remote says how it is asked; nil: it is in the process.
 	remote *ratelimit.Remote
 	// sample is of how many operations one is timed.
@@ -41,8 +45,13 @@ func openStore(ctx context.Context, c *config.Config, m *telemetry.Metrics, log 
 	}
 	embedded := embedstore.New(embedstore.Config{})
 	m.Buckets(embedded.Len)
+	by := hierarchy.Cause{By: hierarchy.Actor{Caller: "extauthz serve"}, At: time.Now()}
+	if _, err := embedded.RegisterNamespace(ctx, c.Namespace, by); err != nil {
+		return nil, fmt.Errorf("registering the namespace: %w", err)
+	}
 	return &store{
 		Store: embedded, sample: timed,
+		configuration: func() (admin.Store, error) { return embedded, nil },
 		tend: func(ctx context.Context) error {
 			every(ctx, sweepEvery, func(now time.Time) { embedded.Sweep(ratelimit.StampOf(now)) })
 			return nil
@@ -67,7 +76,7 @@ func openDynamoDB(ctx context.Context, c *config.Config, m *telemetry.Metrics, l
 		return nil, err
 	}
 	return &store{
-		Store: d, sample: 1, tend: d.tend, close: d.close,
+		Store: d, sample: 1, tend: d.tend, close: d.close, configuration: d.configuration,
 		remote: &ratelimit.Remote{
 			MaxWritesPerSecond: float64(c.Store.MaxWritesPerSecond),
 			Entries:            c.Rejections.Entries, Bytes: c.Rejections.Bytes,
@@ -112,6 +121,14 @@ func (d *dynamoDB) Get(ctx context.Context, k ratelimit.Key) (ratelimit.State, e
 		return s.Get(ctx, k)
 	}
 	return ratelimit.State{}, errNotOpen
+}
+
+// configuration is that of the store, once it is open.
+func (d *dynamoDB) configuration() (admin.Store, error) {
+	if s := d.opened.Load(); s != nil {
+		return s, nil
+	}
+	return nil, fmt.Errorf("%w: it could not be opened yet", ratelimit.ErrUnavailable)
 }
 
 // open tries to open the store. That it can't be reached is no error, but is
