@@ -223,6 +223,7 @@ func TestShadowsKeepNobodyWaiting(t *testing.T) {
 	strict.Name, strict.Enforce = text("strict"), text("0%")
 	store := held{embedstore.New(embedstore.Config{}), make(chan struct{})}
 	f := newFixture(t, store, hierarchy.Document{}, strict, perUser)
+	f.policy.Timeout = time.Minute // whatever the machine is busy with
 	ctx, cancel := context.WithCancel(t.Context())
 	f.want(f.decider.Decide(ctx, f.policy, []*descriptors.Request{descriptor("user", "a")}), Allow, "allowed")
 	cancel()

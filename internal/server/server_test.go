@@ -185,6 +185,15 @@ func reflected(t *testing.T, conn *grpc.ClientConn) {
 	}
 }
 
+// replace puts a file in the place of another at once. One that is written in
+// place may be seen empty on a busy machine, and is refused once more then.
+func replace(t *testing.T, file, content string) {
+	t.Helper()
+	next := file + ".next"
+	mustDo(t, os.WriteFile(next, []byte(content), 0o600))
+	mustDo(t, os.Rename(next, file))
+}
+
 // TestReloadWhileRequestsFlow: the new file is in force by the time the reload
 // is counted; one that is broken changes nothing.
 func TestReloadWhileRequestsFlow(t *testing.T) {
@@ -195,7 +204,7 @@ func TestReloadWhileRequestsFlow(t *testing.T) {
 
 	const n = 20
 	for i := 1; i <= n; i++ {
-		mustDo(t, os.WriteFile(r.file, fmt.Appendf(nil, oneRule, fmt.Sprintf("rule%d", i)), 0o600))
+		replace(t, r.file, fmt.Sprintf(oneRule, fmt.Sprintf("rule%d", i)))
 		until(t, "the reload is counted", func() bool {
 			return r.metric(t, fmt.Sprintf(`extauthz_config_reloads_total{result="success"} %d`, i))
 		})
@@ -205,7 +214,7 @@ func TestReloadWhileRequestsFlow(t *testing.T) {
 			t.Fatalf("decided by %+v, want %s", e.Requests[0], want)
 		}
 	}
-	mustDo(t, os.WriteFile(r.file, []byte("rules: [{name: a, mach: b}]"), 0o600))
+	replace(t, r.file, "rules: [{name: a, mach: b}]")
 	until(t, "the refusal is counted", func() bool { return r.metric(t, `extauthz_config_reloads_total{result="failure"} 1`) })
 	if !r.metric(t, "extauthz_config_last_reload_successful 0") {
 		t.Error("the last reload counts as successful")
