@@ -54,7 +54,7 @@ func serve(c *cobra.Command, _ []string) error {
 		return err
 	}
 	server.LogProblems(c.Context(), log, report)
-	server.TuneGC()
+	defer server.TuneGC()()
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

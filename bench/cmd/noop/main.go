@@ -32,7 +32,7 @@ func main() {
 }
 
 func serve(ctx context.Context, address string, reject bool) error {
-	server.TuneGC()
+	defer server.TuneGC()()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
