@@ -1,6 +1,7 @@
-// Package noop answers both of Envoy's services with one fixed verdict and no
-// other work: the floor under any server of them in grpc-go. It imports gRPC and
-// Envoy's messages; start at Register.
+// Package noop answers both of Envoy's services with one fixed verdict, in a
+// message of the shape and size of the service's, and no other work: the floor
+// under any server of them in grpc-go. It imports gRPC and Envoy's messages;
+// start at Register.
 package noop
 
 import (
@@ -13,6 +14,7 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Register adds both services to a server: they reject every request, or allow
@@ -27,14 +29,21 @@ type rateLimit struct {
 	reject bool
 }
 
-// ShouldRateLimit answers with as little as Envoy takes: a code for the request
-// and one for its descriptor.
+// ShouldRateLimit answers with what the service answers with: a code for the
+// request, and the limit of its descriptor.
 func (s *rateLimit) ShouldRateLimit(context.Context, *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
-	code := rlsv3.RateLimitResponse_OK
+	response := &rlsv3.RateLimitResponse{OverallCode: rlsv3.RateLimitResponse_OK}
 	if s.reject {
-		code = rlsv3.RateLimitResponse_OVER_LIMIT
+		response.OverallCode = rlsv3.RateLimitResponse_OVER_LIMIT
+		response.ResponseHeadersToAdd = []*corev3.HeaderValue{{Key: "retry-after", Value: "86399"}}
 	}
-	return &rlsv3.RateLimitResponse{OverallCode: code, Statuses: []*rlsv3.RateLimitResponse_DescriptorStatus{{Code: code}}}, nil
+	response.Statuses = []*rlsv3.RateLimitResponse_DescriptorStatus{{
+		Code:               response.OverallCode,
+		CurrentLimit:       &rlsv3.RateLimitResponse_RateLimit{Name: "requests", RequestsPerUnit: 10000, Unit: rlsv3.RateLimitResponse_RateLimit_DAY},
+		LimitRemaining:     999_999_999,
+		DurationUntilReset: &durationpb.Duration{Seconds: 86399},
+	}}
+	return response, nil
 }
 
 type extAuthz struct {
@@ -42,8 +51,11 @@ type extAuthz struct {
 	reject bool
 }
 
-// Check answers with as little as Envoy takes; a denial has its status and
-// Retry-After.
+// deniedBody is as long as the service's.
+const deniedBody = `{"error":"rate_limit_exceeded","message":"Too many requests for tight: the limit requests is exceeded.",` +
+	`"resource":"http-tight","limit":"requests","retry_after_seconds":86399.123}`
+
+// Check answers with what the service answers with.
 func (s *extAuthz) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	if !s.reject {
 		return &authv3.CheckResponse{
@@ -55,7 +67,15 @@ func (s *extAuthz) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRe
 		Status: &rpcstatus.Status{Code: int32(codes.ResourceExhausted)},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode_TooManyRequests},
-			Headers: []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: "retry-after", Value: "1"}}},
+			Body:    deniedBody,
+			Headers: []*corev3.HeaderValueOption{header("retry-after", "86399"), header("content-type", "application/json")},
 		}},
 	}, nil
+}
+
+func header(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
 }
