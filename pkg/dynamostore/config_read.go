@@ -51,26 +51,41 @@ func decodeHead(id string, it item) (head, error) {
 	if !h.exists {
 		return h, nil
 	}
-	var state string
-	for attribute, read := range map[string]func(types.AttributeValue) error{
-		attrName:     func(v types.AttributeValue) error { return rawText(v, &h.Name) },
-		attrRevision: func(v types.AttributeValue) error { return number(v, &h.Revision) },
-		attrState:    func(v types.AttributeValue) error { return rawText(v, &state) },
-		attrMade:     func(v types.AttributeValue) error { return moment(v, &h.CreatedAt) },
-		attrGone:     func(v types.AttributeValue) error { return moment(v, &h.DeletedAt) },
-	} {
-		if v := it[attribute]; v != nil {
-			if err := read(v); err != nil {
-				return head{}, fmt.Errorf("the item of namespace %s: attribute %s %w", id, attribute, err)
-			}
+	for name, value := range it {
+		if err := decodeHeadAttribute(&h, name, value); err != nil {
+			return head{}, fmt.Errorf("the item of namespace %s: its attribute %s %w", id, name, err)
 		}
 	}
-	for h.State = range hierarchy.NamespacePurging + 1 {
-		if state == h.State.String() || state == "" {
-			return h, nil
+	return h, nil
+}
+
+func decodeHeadAttribute(h *head, name string, value types.AttributeValue) error {
+	switch name {
+	case attrName:
+		return rawText(value, &h.Name)
+	case attrRevision:
+		return number(value, &h.Revision)
+	case attrMade:
+		return moment(value, &h.CreatedAt)
+	case attrGone:
+		return moment(value, &h.DeletedAt)
+	case attrState:
+		return state(value, &h.State)
+	}
+	return nil
+}
+
+func state(value types.AttributeValue, into *hierarchy.NamespaceState) error {
+	var text string
+	if err := rawText(value, &text); err != nil {
+		return err
+	}
+	for *into = range hierarchy.NamespacePurging + 1 {
+		if into.String() == text {
+			return nil
 		}
 	}
-	return head{}, fmt.Errorf("the item of namespace %s has state %q: upgrade this program", id, state)
+	return fmt.Errorf("says %q: upgrade this program", text)
 }
 
 // Mark implements hierarchy.Source with one strongly consistent read.
@@ -134,8 +149,7 @@ func (s *Store) readOne(ctx context.Context, request Request, key item) (item, e
 // Changes implements hierarchy.Source with one query. More than it brings at
 // once, some thousand, are a gap: dropping all is cheaper than reading them.
 func (s *Store) Changes(ctx context.Context, namespace string, after hierarchy.Mark) ([]hierarchy.Change, error) {
-	var items []item
-	var now head
+	var changes []hierarchy.Change
 	err := s.active(ctx, namespace, func(id string) (head, error) {
 		if id != after.ID {
 			return head{}, hierarchy.ErrGap
@@ -146,32 +160,25 @@ func (s *Store) Changes(ctx context.Context, namespace string, after hierarchy.M
 				":p": textValue(id), ":a": textValue(changeKey(after.Revision + 1)), ":b": textValue(namespaceKey),
 			},
 		})
-		if err != nil {
+		switch {
+		case err != nil:
 			return head{}, err
+		case more:
+			return head{}, hierarchy.ErrGap
+		case len(found) == 0:
+			return head{}, nil // not even a head
 		}
-		if more || len(found) == 0 {
-			// The head is the last: without it there is no such namespace.
-			return head{exists: more}, gapIf(more)
+		last := len(found) - 1 // the head sorts behind the records
+		h, err := decodeHead(id, found[last])
+		if err == nil && h.active() {
+			changes, err = decodeChanges(found[:last], after.Revision, h.Revision)
 		}
-		items = found[:len(found)-1]
-		now, err = decodeHead(id, found[len(found)-1])
-		return now, err
+		return h, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the changes of namespace %q: %w", namespace, err)
 	}
-	changes, err := decodeChanges(items, after.Revision, now.Revision)
-	if err != nil {
-		return nil, fmt.Errorf("reading the changes of namespace %q: %w", namespace, err)
-	}
 	return changes, nil
-}
-
-func gapIf(yes bool) error {
-	if yes {
-		return hierarchy.ErrGap
-	}
-	return nil
 }
 
 // decodeChanges reads the records of each revision after one, up to another.

@@ -127,9 +127,14 @@ func (r *registry) find(name string) (reg *registration, mine bool) {
 // over reports whether the registration is an answer that doesn't hold any
 // more.
 func (reg *registration) over(now func() time.Time) bool {
+	return reg.answered() && reg.err != nil && !now().Before(reg.until)
+}
+
+// answered reports whether the look-up is done.
+func (reg *registration) answered() bool {
 	select {
 	case <-reg.done:
-		return reg.err != nil && !now().Before(reg.until)
+		return true
 	default:
 		return false
 	}
@@ -149,18 +154,12 @@ func (r *registry) drop(name, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	reg, ok := r.known[name]
-	if !ok {
+	if !ok || !reg.answered() || reg.id != id {
 		return
 	}
-	select {
-	case <-reg.done:
-		if reg.id == id {
-			delete(r.known, name)
-			if id != "" {
-				delete(r.open, name)
-			}
-		}
-	default: // being looked up
+	delete(r.known, name)
+	if id != "" {
+		delete(r.open, name)
 	}
 }
 
@@ -168,14 +167,8 @@ func (r *registry) drop(name, id string) {
 func (r *registry) confirm(name, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if reg, ok := r.known[name]; ok {
-		select {
-		case <-reg.done:
-			if reg.id == id {
-				reg.confirmed.Store(r.store.now().UnixMilli())
-			}
-		default: // being looked up
-		}
+	if reg, ok := r.known[name]; ok && reg.answered() && reg.id == id {
+		reg.confirmed.Store(r.store.now().UnixMilli())
 	}
 }
 
@@ -216,12 +209,8 @@ func (r *registry) due(every time.Duration) map[string]string {
 	before := r.store.now().Add(-every).UnixMilli()
 	names := map[string]string{}
 	for name, reg := range r.known {
-		select {
-		case <-reg.done:
-			if reg.err == nil && reg.confirmed.Load() <= before && reg.used.Swap(false) {
-				names[reg.id] = name
-			}
-		default:
+		if reg.answered() && reg.err == nil && reg.confirmed.Load() <= before && reg.used.Swap(false) {
+			names[reg.id] = name
 		}
 	}
 	return names

@@ -56,7 +56,10 @@ func (s *Store) purge(ctx context.Context, h *head, progress func(removed int)) 
 		return err
 	}
 	// What leads to it goes last, so that it can be called again.
-	return s.remove(ctx, []item{primaryKey(orphansKey, h.ID), headKey(h.ID)})
+	return s.transact(ctx, []types.TransactWriteItem{
+		{Delete: &types.Delete{TableName: &s.table, Key: primaryKey(orphansKey, h.ID)}},
+		{Delete: &types.Delete{TableName: &s.table, Key: headKey(h.ID)}},
+	})
 }
 
 // beginPurge marks a deleted namespace: from now on there is no way back.

@@ -68,7 +68,6 @@ const (
 	defaultWarm        = 4
 	defaultKeepWarm    = 5 * time.Second
 	defaultRecheck     = 5 * time.Second
-	defaultNamespace   = "default"
 )
 
 // Store is a ratelimit.Store on DynamoDB, and its configuration: a
@@ -127,7 +126,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	s.charges, s.others = newClients(&c, s.transport)
 	if c.Register == nil {
-		c.Register = []string{defaultNamespace}
+		c.Register = []string{ratelimit.DefaultNamespace}
 	}
 	s.registry.init(s, c.Register)
 	if err := s.prepare(ctx, c.Create); err != nil {
