@@ -49,4 +49,6 @@ func logKey(id string, revision int64) string {
 	return logOf(id) + string(binary.BigEndian.AppendUint64(nil, uint64(revision)))
 }
 
+func stateKey(id, rest string) string { return stateKeys + id + "/" + rest }
+
 func auditKey(id, event string) string { return auditOf(id) + event }

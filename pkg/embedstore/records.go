@@ -57,7 +57,7 @@ func (m *memory) view(f func(reader) error) error {
 func (m *memory) update(f func(writer) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	u := memoryUpdate{memoryView: (*memoryView)(m), changed: map[string][]byte{}}
+	u := update{reader: (*memoryView)(m), changed: map[string][]byte{}}
 	if err := f(&u); err != nil {
 		return err
 	}
@@ -110,18 +110,18 @@ func (v *memoryView) start(prefix, after string, down bool) (i, step int) {
 	return i, 1
 }
 
-// memoryUpdate holds what an update changes until it is sure; nil is a removal.
-type memoryUpdate struct {
-	*memoryView
+// update holds what an update changes until it is sure; nil is a removal.
+type update struct {
+	reader
 	changed map[string][]byte
 }
 
-func (u *memoryUpdate) get(key string) ([]byte, error) {
+func (u *update) get(key string) ([]byte, error) {
 	if value, ok := u.changed[key]; ok {
 		return value, nil
 	}
-	return u.memoryView.get(key)
+	return u.reader.get(key)
 }
 
-func (u *memoryUpdate) put(key string, value []byte) { u.changed[key] = value }
-func (u *memoryUpdate) remove(key string)            { u.changed[key] = nil }
+func (u *update) put(key string, value []byte) { u.changed[key] = value }
+func (u *update) remove(key string)            { u.changed[key] = nil }

@@ -77,6 +77,43 @@ func (s *shard) touch(id bucketKey) {
 	}
 }
 
+// mark marks a bucket to be saved.
+func (s *shard) mark(id bucketKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touch(id)
+}
+
+// put takes up a bucket that was saved.
+func (s *shard) put(id bucketKey, b *ratelimit.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.buckets == nil {
+		s.buckets = make(map[bucketKey]*ratelimit.State)
+	}
+	s.buckets[id] = b
+	s.peak = max(s.peak, len(s.buckets))
+	s.left = len(s.buckets)
+}
+
+// takeChanged appends the buckets that have changed since the last time.
+func (s *shard) takeChanged(to []changedBucket) []changedBucket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.changed) == 0 {
+		return to
+	}
+	for id := range s.changed {
+		b := changedBucket{key: id}
+		if now := s.buckets[id]; now != nil {
+			b.state = *now
+		}
+		to = append(to, b)
+	}
+	s.changed = make(map[bucketKey]struct{}, len(s.changed)/2)
+	return to
+}
+
 // dropSpace forgets the buckets of a namespace, and returns how many.
 func (s *shard) dropSpace(sp *space) int {
 	s.mu.Lock()
@@ -85,6 +122,7 @@ func (s *shard) dropSpace(sp *space) int {
 	for id := range s.buckets {
 		if id.space == sp {
 			delete(s.buckets, id)
+			delete(s.changed, id)
 		}
 	}
 	return before - len(s.buckets)
