@@ -12,6 +12,9 @@ import (
 
 // TestConfiguration runs the conformance suite of stores of the configuration.
 func TestConfiguration(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds; `make test` runs it")
+	}
 	url := local.URL(t)
 	table := newTable(t)
 	hierarchytest.Run(t, func(t *testing.T) hierarchytest.Subject {
