@@ -33,14 +33,16 @@ type rateLimit struct {
 // request, and the limit of its descriptor.
 func (s *rateLimit) ShouldRateLimit(context.Context, *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
 	response := &rlsv3.RateLimitResponse{OverallCode: rlsv3.RateLimitResponse_OK}
+	perDay, remaining := uint32(10_000), uint32(999_999_999)
 	if s.reject {
 		response.OverallCode = rlsv3.RateLimitResponse_OVER_LIMIT
+		perDay, remaining = 1, 0
 		response.ResponseHeadersToAdd = []*corev3.HeaderValue{{Key: "retry-after", Value: "86399"}}
 	}
 	response.Statuses = []*rlsv3.RateLimitResponse_DescriptorStatus{{
 		Code:               response.OverallCode,
-		CurrentLimit:       &rlsv3.RateLimitResponse_RateLimit{Name: "requests", RequestsPerUnit: 10000, Unit: rlsv3.RateLimitResponse_RateLimit_DAY},
-		LimitRemaining:     999_999_999,
+		CurrentLimit:       &rlsv3.RateLimitResponse_RateLimit{Name: "requests", RequestsPerUnit: perDay, Unit: rlsv3.RateLimitResponse_RateLimit_DAY},
+		LimitRemaining:     remaining,
 		DurationUntilReset: &durationpb.Duration{Seconds: 86399},
 	}}
 	return response, nil
