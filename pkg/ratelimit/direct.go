@@ -70,6 +70,9 @@ func (e *direct) run(ctx context.Context, b *batch, _ bool) error {
 			}
 		}
 	}
+	if b.denied() { // nothing to give back
+		return nil
+	}
 	for i := range b.works {
 		if b.denied() {
 			break
