@@ -23,9 +23,8 @@ const (
 
 // claims are what is checked of the histories of a fleet.
 type claims struct {
-	limit     ratelimit.Limit
+	orders
 	slack     time.Duration // of refill above the envelope
-	speed     int64         // of the fleet's clock
 	histories []*history
 	// items are the buckets as they are in the end, with what all of their
 	// incarnations counted.
@@ -57,9 +56,12 @@ func (c *claims) each(bucket string, f func(w *write)) {
 	}
 }
 
-// rate is how many millitokens the limit gains in so many milliseconds.
-func (c *claims) rate() (gain, ms int64) {
-	return int64(ratelimit.Milli(c.limit.Rate)), c.limit.Period.Milliseconds()
+// charged are the buckets that a request is charged to.
+func (c *claims) charged(r *request) []string {
+	if c.Parent == "" {
+		return []string{r.bucket}
+	}
+	return []string{r.bucket, c.Parent}
 }
 
 // envelope is invariant 1: over the stamps of the applied charges, in any
@@ -78,14 +80,15 @@ func (c *claims) envelope(bucket string) []string {
 		}
 	})
 	// In units of a millitoken in a period's milliseconds: no fraction is lost.
-	gain, ms := c.rate()
-	r := replay{gain: gain, most: int64(ratelimit.Milli(c.limit.Burst)+open+2)*ms + gain*c.slack.Milliseconds()}
+	limit := c.limitOf(bucket)
+	capacity, gain, ms := ratelimit.Milli(limit.Burst), int64(ratelimit.Milli(limit.Rate)), limit.Period.Milliseconds()
+	r := replay{gain: gain, most: int64(capacity+open+2)*ms + gain*c.slack.Milliseconds()}
 	r.have = r.most
 	var faults []string
 	for _, w := range inOrder(applied) {
 		r.pass(w.stamp)
 		r.have = min(r.most, r.have+int64(w.returned)*ms) - int64(w.charged)*ms
-		booked := w.op == ratelimit.OpSettle || w.op == ratelimit.OpCreate && w.charged > ratelimit.Milli(c.limit.Burst)
+		booked := w.op == ratelimit.OpSettle || w.op == ratelimit.OpCreate && w.charged > capacity
 		if r.have < 0 && w.charged > 0 && !booked {
 			faults = append(faults, fmt.Sprintf("envelope: %s is %d millitokens beyond it at stamp %d", bucket, -r.have/ms, w.stamp))
 			r.have = 0
@@ -153,28 +156,41 @@ func (c *claims) conserved(bucket string) []string {
 	return faults
 }
 
-// balanced is invariants 4 and 5 of a process: all that it is known to have
-// charged admitted somebody, or was given back; nothing else admitted anybody.
-// Of one that was killed, what was charged and not told is lost.
+// balanced is invariants 3 to 5 of a process, for each bucket: all that it is
+// known to have charged admitted somebody or was given back, and nobody was
+// admitted uncharged. Of one that was killed, what was charged and not told is
+// lost.
 func (c *claims) balanced(h *history) []string {
-	net := map[string]ratelimit.Millitokens{}
+	type account struct{ charged, credited, admitted, back ratelimit.Millitokens }
+	accounts := map[string]*account{}
+	of := func(bucket string) *account {
+		if accounts[bucket] == nil {
+			accounts[bucket] = &account{}
+		}
+		return accounts[bucket]
+	}
 	for _, w := range h.writes {
 		if w.outcome == "applied" {
-			net[w.bucket] += w.charged
+			of(w.bucket).charged += w.charged
 		}
 		if w.outcome != "not applied" { // a credit is sent once, and then is what it is
-			net[w.bucket] -= w.returned
+			of(w.bucket).credited += w.returned
 		}
 	}
 	for _, r := range h.requests {
-		if r.verdict == "admitted" && (!r.back || !h.ended) {
-			net[r.bucket] -= r.cost
+		for _, bucket := range c.charged(r) {
+			if r.verdict == "admitted" {
+				of(bucket).admitted += r.cost
+			}
+			if r.back {
+				of(bucket).back += r.cost
+			}
 		}
 	}
 	var faults []string
-	for bucket, n := range net {
-		if h.ended && n != 0 {
-			faults = append(faults, fmt.Sprintf("balance: %s charged %d millitokens of %s more than it admitted and gave back", h.name, n, bucket))
+	for bucket, a := range accounts {
+		if a.charged < a.admitted || h.ended && a.charged-a.credited != a.admitted-a.back {
+			faults = append(faults, fmt.Sprintf("balance: %s, %s: %+v", h.name, bucket, *a))
 		}
 	}
 	return faults
@@ -194,7 +210,9 @@ func (c *claims) proven(h *history) []string {
 		if r.verdict != "denied" {
 			continue
 		}
-		if !slices.ContainsFunc(byBucket[r.bucket], func(w *write) bool { return c.proves(w, r) }) {
+		if !slices.ContainsFunc(c.charged(r), func(bucket string) bool {
+			return slices.ContainsFunc(byBucket[bucket], func(w *write) bool { return c.proves(w, r) })
+		}) {
 			faults = append(faults, fmt.Sprintf("false reject: %s denied %d millitokens of %s at %s (%s) with no state that was short",
 				h.name, r.cost, r.bucket, time.Unix(0, r.told).Format("05.000000"), r.detail))
 		}
@@ -208,16 +226,17 @@ func (c *claims) proves(w *write, r *request) bool {
 	// The denial was decided between asked and told: the answer's age then was
 	// at least this.
 	age := max(0, time.Duration(r.asked-w.came))
-	if !w.state.Exists || w.came > r.told || !c.short(&w.state, w.stamp, r.cost) {
+	if !w.state.Exists || w.came > r.told || !c.short(w, w.stamp, r.cost) {
 		return false
 	}
-	speed := time.Duration(max(1, c.speed))
+	speed := time.Duration(max(1, c.Clock.Speed))
 	return age*speed <= mostFloor+scheduling*speed ||
-		age*speed <= mostAge+scheduling*speed && c.short(&w.state, w.stamp+ratelimit.Stamp((age*speed).Milliseconds()), r.cost)
+		age*speed <= mostAge+scheduling*speed && c.short(w, w.stamp+ratelimit.Stamp((age*speed).Milliseconds()), r.cost)
 }
 
-// short reports whether a bucket had less than this at a stamp.
-func (c *claims) short(i *item, at ratelimit.Stamp, cost ratelimit.Millitokens) bool {
-	have := i.Balance + ratelimit.ParamsOf(c.limit).Refill.Total(at)
-	return min(ratelimit.Milli(c.limit.Burst), have) < cost
+// short reports whether a bucket, as the store told it, had less than this at a
+// stamp.
+func (c *claims) short(w *write, at ratelimit.Stamp, cost ratelimit.Millitokens) bool {
+	p := ratelimit.ParamsOf(c.limitOf(w.bucket))
+	return min(p.Capacity, w.state.Balance+p.Refill.Total(at)) < cost
 }

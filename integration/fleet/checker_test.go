@@ -26,7 +26,7 @@ func TestChecker(t *testing.T) {
 			}
 		}
 		return &claims{
-			limit: limit, slack: slack,
+			orders: orders{Limit: limit}, slack: slack,
 			histories: []*history{{
 				name: "one", ended: true,
 				writes: []*write{
@@ -83,11 +83,17 @@ func TestChecker(t *testing.T) {
 		{"balance", func(_ *claims, h *history) { // open, and admitted
 			h.writes[1].outcome, h.requests[2].verdict = "unknown", "failed"
 		}},
+		{"balance", func(_ *claims, h *history) { // the same, and it was killed
+			h.writes[1].outcome, h.requests[2].verdict, h.ended = "", "failed", false
+		}},
 		{"false reject", func(_ *claims, h *history) { h.writes[2].state.Balance = 1000 }}, // a token was there
 		{"false reject", func(_ *claims, h *history) { h.writes[2].came = 6 * s }},         // not yet known
 		{"false reject", func(_ *claims, h *history) { // by a state of long ago
 			h.writes[2].outcome = "not applied"
 			h.requests[3].asked = 4 * s
+		}},
+		{"balance", func(c *claims, _ *history) { // admitted, and the parent was not charged
+			c.Parent, c.Above = "above", c.Limit
 		}},
 	} {
 		claims := honest()

@@ -31,7 +31,7 @@ func TestExact(t *testing.T) {
 		histories := f.histories(t)
 		s := summed(histories)
 		t.Logf("seed %d: %s", seed, s)
-		c := claims{limit: f.Limit, slack: slack, histories: histories, items: f.items(t)}
+		c := claims{orders: f.orders, slack: slack, histories: histories, items: f.items(t)}
 		faults := c.check()
 		for bucket, i := range c.items {
 			if i.Charged != ratelimit.Milli(100) || i.Returned != 0 {
@@ -112,16 +112,7 @@ func TestKilled(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		all := f.start(t, processes)
 		begin(t, all)
-		for range processes {
-			time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond) // any moment will do
-			victim := rng.IntN(len(all))
-			all[victim].kill(t)
-			all[victim] = f.spawn(t)
-			if line, err := all[victim].output.ReadString('\n'); err != nil {
-				t.Fatalf("the next one said %q, %v: %s", line, err, all[victim].errors.String())
-			}
-			begin(t, all[victim:victim+1])
-		}
+		f.killSome(t, all, rng)
 		finish(t, all)
 		s, faults := f.settled(t)
 		t.Logf("seed %d: %s", seed, s)
@@ -138,6 +129,41 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// killSome kills processes at random moments, as many as there are, and puts
+// others in their place.
+func (f *fleet) killSome(t *testing.T, all []*child, rng *rand.Rand) {
+	t.Helper()
+	for range len(all) {
+		time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond) // any moment will do
+		i := rng.IntN(len(all))
+		all[i].kill(t)
+		all[i] = f.start(t, 1)[0]
+		begin(t, all[i:i+1])
+	}
+}
+
+// TestCascades charges a parent with each bucket, which holds less than they do
+// together, while everything goes wrong and processes are killed: both are
+// charged or none, also where one was and the other could not be.
+func TestCascades(t *testing.T) {
+	for _, seed := range seeds(t) {
+		f := newFleet(t, rough(seed))
+		f.Buckets = names(10)
+		f.Parent, f.Above = "everybody", ratelimit.Custom("n", 600, 1, time.Hour)
+		f.proxy.Set(wrongs(seed))
+		all := f.start(t, processes)
+		begin(t, all)
+		f.killSome(t, all[:3], rand.New(rand.NewPCG(seed, 0)))
+		finish(t, all)
+		s, faults := f.settled(t)
+		t.Logf("seed %d: %s", seed, s)
+		if s.tokens < ratelimit.Milli(100) || s.failed == 0 || s.denied == 0 {
+			faults = append(faults, fmt.Sprintf("too little happened: %s", s))
+		}
+		report(t, seed, faults)
+	}
+}
+
 // settled is what is wrong when all processes have ended, with what the proxy
 // knows of their writes, and when what was left of the buckets is taken.
 func (f *fleet) settled(t *testing.T) (sum, []string) {
@@ -147,11 +173,11 @@ func (f *fleet) settled(t *testing.T) (sum, []string) {
 	}
 	histories := f.histories(t)
 	s := summed(histories)
-	c := claims{limit: f.Limit, slack: slack, histories: histories, items: f.items(t)}
+	c := claims{orders: f.orders, slack: slack, histories: histories, items: f.items(t)}
 	faults := append(c.check(), f.once(histories)...)
 	for bucket, left := range f.drain(t) {
 		i := c.items[bucket]
-		if got := i.Charged - i.Returned + ratelimit.Milli(left); f.Limit == slow() && got != ratelimit.Milli(100) {
+		if got := i.Charged - i.Returned + ratelimit.Milli(left); got != ratelimit.Milli(f.limitOf(bucket).Burst) {
 			faults = append(faults, fmt.Sprintf("%s: %d millitokens were taken in all, %d tokens of them in the end", bucket, got, left))
 		}
 	}

@@ -38,7 +38,7 @@ func TestHammered(t *testing.T) {
 		histories := f.histories(t)
 		s := summed(histories)
 		t.Logf("seed %d: %s in %s", seed, s, took)
-		c := claims{limit: f.Limit, slack: slack, histories: histories, items: f.items(t)}
+		c := claims{orders: f.orders, slack: slack, histories: histories, items: f.items(t)}
 		faults := c.check()
 		// Whatever the stamps say: in the time that passed.
 		most := 10 + (took+slack+time.Millisecond).Seconds()*10
@@ -75,7 +75,7 @@ func TestExpiry(t *testing.T) {
 		finish(t, all)
 		s.stop()
 		histories := f.histories(t)
-		c := claims{limit: f.Limit, slack: slack, speed: speed, histories: histories, items: s.items(t)}
+		c := claims{orders: f.orders, slack: slack, histories: histories, items: s.items(t)}
 		faults := c.check()
 		t.Logf("seed %d: %s; %d lives of an item, %d removed", seed, summed(histories), lives, s.removed)
 		if lives < 3 || s.removed < 10 {
@@ -105,7 +105,7 @@ func TestDebt(t *testing.T) {
 	begin(t, others)
 	finish(t, others)
 	s.stop()
-	c := claims{limit: f.Limit, slack: slack, speed: speed, histories: f.histories(t), items: s.items(t)}
+	c := claims{orders: f.orders, slack: slack, histories: f.histories(t), items: s.items(t)}
 	report(t, 0, c.check())
 
 	booked := c.histories[0].writes[len(c.histories[0].writes)-1]

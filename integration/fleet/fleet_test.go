@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -171,11 +172,19 @@ func (f *fleet) histories(t *testing.T) []*history {
 	return all
 }
 
+// buckets are all that are charged.
+func (f *fleet) buckets() []string {
+	if f.Parent == "" {
+		return f.Buckets
+	}
+	return append(slices.Clone(f.Buckets), f.Parent)
+}
+
 // items are the buckets as the table has them.
 func (f *fleet) items(t *testing.T) map[string]*item {
 	t.Helper()
 	items := map[string]*item{}
-	for _, bucket := range f.Buckets {
+	for _, bucket := range f.buckets() {
 		s, err := f.store.Get(t.Context(), keyOf(t, bucket))
 		if err != nil {
 			t.Fatal(err)
@@ -198,12 +207,14 @@ func keyOf(t *testing.T, bucket string) ratelimit.Key {
 // the way, and returns how much that was.
 func (f *fleet) drain(t *testing.T) map[string]int64 {
 	t.Helper()
-	l, err := ratelimit.New(ratelimit.Config{Store: f.store, Resolver: alike{f.Limit, f.Expires}, Now: f.Clock.now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	alone := f.orders
 	left := map[string]int64{}
-	for _, bucket := range f.Buckets {
+	for _, bucket := range f.buckets() {
+		alone.Parent, alone.Limit = "", f.limitOf(bucket)
+		l, err := ratelimit.New(ratelimit.Config{Store: f.store, Resolver: family{alone}, Now: f.Clock.now})
+		if err != nil {
+			t.Fatal(err)
+		}
 		for {
 			_, err := l.Acquire(t.Context(), ratelimit.Request{Entity: bucket, Resource: "api"})
 			var denied *ratelimit.ExceededError

@@ -43,6 +43,8 @@ type orders struct {
 
 	Buckets []string // entities, hammered one after the other
 	Limit   ratelimit.Limit
+	Parent  string          // is charged with each bucket; empty: nobody is
+	Above   ratelimit.Limit // of the parent
 	Expires bool
 
 	Callers  int
@@ -99,7 +101,7 @@ func work(text []byte) error {
 		return err
 	}
 	p.limiter, err = ratelimit.New(ratelimit.Config{
-		Store: &observed{store, p.diary}, Resolver: alike{p.Limit, p.Expires}, Now: p.Clock.now,
+		Store: &observed{store, p.diary}, Resolver: family{p.orders}, Now: p.Clock.now,
 		Remote: &ratelimit.Remote{WriteTimeout: p.WriteTimeout},
 	})
 	if err != nil {
@@ -234,15 +236,29 @@ func (o *observed) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.Sta
 	return s, err
 }
 
-// alike is a resolver that knows one limit.
-type alike struct {
-	limit   ratelimit.Limit
-	expires bool
-}
+// family is a resolver for buckets that are alike, and their parent if there is
+// one.
+type family struct{ orders }
 
 // Resolve implements ratelimit.Resolver.
-func (a alike) Resolve(_ context.Context, q ratelimit.Query) (ratelimit.Resolution, error) {
-	return ratelimit.Resolution{Targets: []ratelimit.Target{{Key: q.Key, Limits: []ratelimit.Limit{a.limit}, Expires: a.expires}}}, nil
+func (f family) Resolve(_ context.Context, q ratelimit.Query) (ratelimit.Resolution, error) {
+	targets := []ratelimit.Target{{Key: q.Key, Limits: []ratelimit.Limit{f.limitOf(q.Key.Entity())}, Expires: f.Expires}}
+	if f.Parent != "" {
+		k, err := ratelimit.NewKey(q.Key.Namespace(), f.Parent, q.Key.Resource(), "")
+		if err != nil {
+			return ratelimit.Resolution{}, err
+		}
+		targets = append(targets, ratelimit.Target{Key: k, Limits: []ratelimit.Limit{f.Above}, Expires: f.Expires})
+	}
+	return ratelimit.Resolution{Targets: targets}, nil
+}
+
+// limitOf is the limit of a bucket.
+func (o orders) limitOf(bucket string) ratelimit.Limit {
+	if bucket == o.Parent {
+		return o.Above
+	}
+	return o.Limit
 }
 
 // storeConfig is that of a local DynamoDB.
