@@ -31,7 +31,10 @@ type StoreResolver struct {
 	loads       singleflight.Group
 }
 
-var _ ratelimit.Resolver = (*StoreResolver)(nil)
+var (
+	_ ratelimit.Resolver  = (*StoreResolver)(nil)
+	_ ratelimit.Refresher = (*StoreResolver)(nil)
+)
 
 // queryKey is what a resolution depends on, beside the configuration.
 type queryKey struct{ key, tier string }

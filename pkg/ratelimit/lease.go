@@ -119,6 +119,7 @@ func (l *Limiter) Acquire(ctx context.Context, r Request) (*Lease, error) {
 	if err := l.engine.run(ctx, b, false); err != nil {
 		return nil, err
 	}
+	b.tellStale(a.Resolver)
 	d := b.decision(a.Charges)
 	if !d.Allowed {
 		return nil, newExceeded(&d)

@@ -102,6 +102,7 @@ func (l *Limiter) Decide(ctx context.Context, a Ask) (Decision, error) {
 	}
 	if err == nil {
 		err = l.engine.run(ctx, b, f == FallbackAllow)
+		b.tellStale(a.Resolver)
 	}
 	if err != nil {
 		return l.unavailable(ctx, &a, f, err)
@@ -116,6 +117,7 @@ func (l *Limiter) Look(ctx context.Context, a Ask) (Decision, error) {
 	err := b.resolve(ctx, l.slack, &a)
 	if err == nil {
 		err = l.engine.look(ctx, b)
+		b.tellStale(a.Resolver)
 	}
 	if err != nil {
 		return Decision{}, err
