@@ -50,6 +50,7 @@ func newTransport(connections int) *http.Transport {
 		TLSHandshakeTimeout:   tlsTimeout,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
+		MaxConnsPerHost:       connections, // a store that stalls opens no more; what waits for one was not sent
 		MaxIdleConns:          connections,
 		MaxIdleConnsPerHost:   connections,
 		IdleConnTimeout:       idleTimeout,

@@ -244,6 +244,40 @@ func TestReadsTryAgain(t *testing.T) {
 	}
 }
 
+// TestConnectionsAreBounded has a store stall: calls beyond the connections that
+// there may be were not sent, and are known as such.
+func TestConnectionsAreBounded(t *testing.T) {
+	const most, asked = 6, 30
+	s, proxy := newStore(t, func(c *Config) { c.Connections = most })
+	w := created(t, s, "one")
+	proxy.Set(func(c faultproxy.Call) faultproxy.Fault {
+		if c.Operation != "UpdateItem" {
+			return faultproxy.Fault{}
+		}
+		return faultproxy.Fault{Action: faultproxy.Stall}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	results := make(chan error, asked)
+	for range asked {
+		go func() {
+			_, err := s.Apply(ctx, w)
+			results <- err
+		}()
+	}
+	open := 0
+	for range asked {
+		if err := <-results; !errors.Is(err, ratelimit.ErrNotApplied) {
+			open++
+		}
+	}
+	proxy.Set(nil)
+	// Those that end with their calls may be opened anew.
+	if n := proxy.Connections(); open > most || open == 0 || n > 2*most {
+		t.Errorf("%d of %d were sent over %d connections, want %d at once", open, asked, n, most)
+	}
+}
+
 // TestConnectionsAreKept charges in waves: each finds the connections of the
 // wave before.
 func TestConnectionsAreKept(t *testing.T) {

@@ -34,7 +34,8 @@ type Config struct {
 	Timeout time.Duration
 	// StrongReads makes Get strongly consistent, at twice the price.
 	StrongReads bool
-	// Connections is how many connections are kept open at most; 0: 256.
+	// Connections is how many connections are open at most; 0: 256. A call
+	// waits for one as long as its context lasts.
 	Connections int
 	// Warm is how many of them Open opens ahead; 0: 4.
 	Warm int
