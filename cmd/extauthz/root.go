@@ -44,13 +44,14 @@ allowed, or 429 with an exact Retry-After.`,
 	}
 	root.SetVersionTemplate("{{.Version}}")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		if c != root {
+		if !c.HasSubCommands() {
 			return err
 		}
 		// Of `valdiate -c FILE` it is the command that isn't known.
-		return cmp.Or(noSuchCommand(c, c.Flags().Args()), err)
+		return cmp.Or(c.Args(c, c.Flags().Args()), err)
 	})
-	root.AddCommand(newServe(), newValidate(), newExplain(), newVersion())
+	root.AddCommand(newServe(), newValidate(), newExplain(), newVersion(),
+		newSystem(), newResource(), newTier(), newEntity(), newNamespace(), newAudit())
 	// Cobra's own commands print their help for what they don't know, as if that
 	// were done.
 	root.InitDefaultHelpCmd()
@@ -77,8 +78,7 @@ func noSuchTopic(c *cobra.Command, args []string) error {
 // laterCommands come with later work. They are refused by name, so that nobody
 // looks for a misspelling.
 var laterCommands = []string{
-	"audit", "balance", "cfn-template", "check", "cost", "delete", "deploy", "entity", "import", "lambda-export",
-	"limits", "list", "namespace", "resource", "status", "system", "tier", "usage",
+	"balance", "cfn-template", "check", "cost", "delete", "deploy", "import", "lambda-export", "limits", "list", "status", "usage",
 }
 
 // noSuchCommand refuses what isn't a command.

@@ -98,8 +98,6 @@ func describeSentinel(err error, p *Problem) {
 		}
 	}
 	switch p.Code {
-	case CodeUnknownNamespace:
-		p.Hint = "extauthz namespace register NAME, or see extauthz namespace list"
 	case CodeNamespaceActive:
 		p.Hint = "extauthz namespace delete NAME"
 	case CodeUnavailable:

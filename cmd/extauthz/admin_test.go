@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/pflag"
+
+	"github.com/extauthz/extauthz/internal/config"
+	"github.com/extauthz/extauthz/internal/ddblocal"
+	"github.com/extauthz/extauthz/internal/server"
+	"github.com/extauthz/extauthz/pkg/dynamostore"
+	"github.com/extauthz/extauthz/pkg/hierarchy"
+)
+
+// adminScripts runs the scripts of the admin commands on a store that prepare
+// makes for each.
+func adminScripts(t *testing.T, store string, prepare func(*testscript.Env) error) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/admin", RequireExplicitExec: true, Cmds: scriptCommands(),
+		Condition: func(cond string) (bool, error) { return cond == store, nil },
+		Setup: func(e *testscript.Env) error {
+			e.Vars = append(e.Vars, "LONG="+strings.Repeat("x", hierarchy.MaxName+1), "ESC=\x1b")
+			return prepare(e)
+		},
+	})
+}
+
+// The admin commands on the embedded store of a running service.
+func TestAdminOnServer(t *testing.T) {
+	adminScripts(t, "server", func(e *testscript.Env) error {
+		at := func(name string) string { return "unix:" + filepath.Join(e.WorkDir, name) }
+		flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+		config.Flags(flags)
+		if err := flags.Parse([]string{"--grpc", at("grpc.sock"), "--admin", at("admin.sock"), "--metrics="}); err != nil {
+			return err
+		}
+		c, report := config.Load("", config.Options{Flags: flags})
+		if err := report.Err(); err != nil {
+			return err
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		serving, ended := make(chan struct{}), make(chan error, 1)
+		go func() {
+			ended <- server.Run(ctx, server.Options{
+				Config: c, Version: "test", Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar),
+				Serving: func(server.Addresses) { close(serving) },
+			})
+		}()
+		e.Defer(func() {
+			stop()
+			if err := <-ended; err != nil {
+				t.Errorf("the service ended: %v", err)
+			}
+		})
+		select {
+		case <-serving:
+		case err := <-ended:
+			ended <- nil
+			return fmt.Errorf("starting the service: %w", err)
+		}
+		e.Vars = append(e.Vars, "EXTAUTHZ_SERVER="+at("admin.sock"))
+		return nil
+	})
+}
+
+// The admin commands on a table.
+func TestAdminOnDynamoDB(t *testing.T) {
+	var local ddblocal.Shared
+	url := local.URL(t)
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1",
+	} {
+		t.Setenv(name, value)
+	}
+	aws, err := dynamostore.LoadAWS(t.Context(), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	adminScripts(t, "dynamodb", func(e *testscript.Env) error {
+		table := "extauthz-test-" + strings.ToLower(rand.Text())
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		s, err := dynamostore.Open(ctx, dynamostore.Config{AWS: aws, Table: table, EndpointURL: url, Create: true, KeepWarm: -1})
+		if err != nil {
+			return err
+		}
+		e.Defer(func() { removeTable(url, table) })
+		by := hierarchy.Cause{By: hierarchy.Actor{Caller: "test"}, At: time.Now()}
+		if _, err := s.RegisterNamespace(ctx, "default", by); err != nil {
+			return err
+		}
+		e.Vars = append(e.Vars, "EXTAUTHZ_STACK="+table, "EXTAUTHZ_ENDPOINT_URL="+url,
+			"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true")
+		return s.Close()
+	})
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// addYes adds the flag that answers for the user.
+func addYes(c *cobra.Command) { c.Flags().BoolP("yes", "y", false, "don't ask") }
+
+// confirm asks before something is done that can't be undone.
+func (w *work) confirm(question string) error {
+	if w.yes {
+		return nil
+	}
+	in, ok := w.c.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) { //nolint:gosec // a file descriptor is a small number
+		return usage("add --yes", "there is no terminal to ask at: %s", question)
+	}
+	printf(w.c.ErrOrStderr(), "%s [y/N] ", question)
+	// What can't be read is no yes.
+	answer, _ := bufio.NewReader(in).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return &failure{text: "nothing was done", status: exitFailed}
+}
