@@ -65,6 +65,8 @@ type Cache struct {
 	mu     sync.RWMutex
 	spaces map[string]*space // :: name of a namespace in use
 
+	hits, misses, polls, failures atomic.Int64
+
 	wake   chan struct{}
 	ctx    context.Context // the cache's own life, which Close ends
 	cancel context.CancelFunc
@@ -181,7 +183,12 @@ func (c *Cache) readChanges(sp *space) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
 	defer cancel()
 	err := c.catchUp(ctx, sp, nil)
-	if err != nil && c.ctx.Err() == nil && !errors.Is(err, ErrUnknownNamespace) {
+	if c.ctx.Err() != nil {
+		return
+	}
+	c.polls.Add(1)
+	if err != nil && !errors.Is(err, ErrUnknownNamespace) {
+		c.failures.Add(1)
 		c.onError(sp.name, err)
 	}
 }
@@ -246,6 +253,7 @@ func (c *Cache) catchUp(ctx context.Context, sp *space, to *Mark) error {
 	case to != nil && to.ID == at.ID && to.Revision <= at.Revision:
 		return nil
 	}
+	began := time.Now()
 	changes, err := c.source.Changes(ctx, sp.name, at)
 	switch {
 	case errors.Is(err, ErrGap), errors.Is(err, ErrUnknownNamespace):
@@ -262,6 +270,7 @@ func (c *Cache) catchUp(ctx context.Context, sp *space, to *Mark) error {
 		}
 	}
 	sp.advance(changes)
+	sp.asOf = began
 	return nil
 }
 

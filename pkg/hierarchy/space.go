@@ -20,8 +20,9 @@ type space struct {
 	mu     sync.Mutex
 	begun  bool
 	mark   Mark
-	recent []Change // the last ones up to the mark, without a gap
-	wanted int64    // the largest revision that a bucket has shown
+	recent []Change  // the last ones up to the mark, without a gap
+	asOf   time.Time // all that was changed before is known
+	wanted int64     // the largest revision that a bucket has shown
 	asked  time.Time
 }
 
@@ -38,7 +39,7 @@ func (sp *space) position() (m Mark, begun bool) {
 func (sp *space) begin(m Mark) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	sp.mark, sp.begun = m, true
+	sp.mark, sp.begun, sp.asOf = m, true, time.Now()
 }
 
 // advance goes on to the last of the changes; mu is held.

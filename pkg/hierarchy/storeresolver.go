@@ -68,14 +68,21 @@ func (c *Cache) Resolver(namespace string, doc Document) *StoreResolver {
 // Resolve answers from what is remembered, or reads the store: the items that
 // aren't cached, and then the namespace's mark. The error matches
 // [ErrUnknownNamespace] for a namespace that is not registered; others mean
-// that the store gave no answer.
+// that the store gave no answer: what the document says comes with them.
 func (r *StoreResolver) Resolve(ctx context.Context, q ratelimit.Query) (ratelimit.Resolution, error) {
 	res, ok := r.resolutions.Get(queryKey{q.Key.ID(), q.Tier})
-	if !ok || !res.holds() {
-		var err error
-		if res, err = r.load(ctx, q.Key, q.Tier); err != nil {
-			return ratelimit.Resolution{}, err
-		}
+	if ok && res.holds() {
+		r.cache.hits.Add(1)
+		return res.answer(&q), nil
+	}
+	r.cache.misses.Add(1)
+	res, err := r.load(ctx, q.Key, q.Tier)
+	switch {
+	case errors.Is(err, ErrUnknownNamespace):
+		return ratelimit.Resolution{}, err
+	case err != nil:
+		known, _ := r.fileOf(q.Key.Namespace()).Resolve(ctx, q) // it never fails
+		return known, err
 	}
 	return res.answer(&q), nil
 }
@@ -120,6 +127,9 @@ func (a *answer) join(k ratelimit.Key, parents []ratelimit.Target) []ratelimit.T
 // load resolves what isn't remembered, once for all who ask at once. It goes on
 // when the caller's context ends, for those who ask next.
 func (r *StoreResolver) load(ctx context.Context, k ratelimit.Key, tier string) (*resolution, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("resolving the limits of %s: %w", k.ID(), err)
+	}
 	loaded := r.loads.DoChan(k.ID()+"\x00"+tier, func() (any, error) { //nolint:contextcheck // said above
 		if !r.cache.begin() {
 			return nil, errors.New("the resolver is closed")

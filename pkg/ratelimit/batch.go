@@ -29,11 +29,11 @@ func (b *batch) resolve(ctx context.Context, slack int64, a *Ask) error {
 	t, charges := StampOf(a.Now), a.Charges
 	for i := range charges {
 		res, err := a.Resolver.Resolve(ctx, charges[i].Query)
-		if err != nil {
-			return &unavailableError{err}
-		}
 		if i == 0 {
 			b.fallback = res.OnUnavailable
+		}
+		if err != nil {
+			return &unavailableError{err}
 		}
 		e := entry{charge: i, tier: res.Tier, metadata: res.Metadata, work: -1}
 		if len(res.Targets) == 0 {

@@ -71,7 +71,8 @@ func (o *outage) decide(ctx context.Context, slack int64, a *Ask) (Decision, err
 	return d, nil
 }
 
-// shareResolver resolves to a share of each limit, at least one token of each.
+// shareResolver resolves to a share of each limit that is known, at least one
+// token of each. It waits for nothing.
 type shareResolver struct {
 	Resolver
 	share float64
@@ -79,9 +80,11 @@ type shareResolver struct {
 
 // Resolve has the share of each limit.
 func (r shareResolver) Resolve(ctx context.Context, q Query) (Resolution, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
 	res, err := r.Resolver.Resolve(ctx, q)
-	if err != nil {
-		return Resolution{}, err
+	if err != nil && (len(res.Targets) == 0 || errors.Is(err, ErrUnknownNamespace)) {
+		return Resolution{}, err // without limits it would admit everybody
 	}
 	targets := make([]Target, len(res.Targets))
 	for i, t := range res.Targets {

@@ -10,7 +10,9 @@ type Resolver interface {
 	// ModeDisabled or ModeBypass; no targets at all means that no limits apply.
 	//
 	// An error means that the limits could not be found out (the store that
-	// holds them did not answer); the caller answers by its fallback.
+	// holds them did not answer); the caller answers by its fallback. What is
+	// known all the same comes with it: the OnUnavailable to go by, and Targets
+	// for FallbackLocal. A context that has ended is answered from what is known.
 	Resolve(ctx context.Context, q Query) (Resolution, error)
 }
 
