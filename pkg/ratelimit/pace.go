@@ -81,11 +81,10 @@ func (b *budget) take(now time.Time, known bool) bool {
 	defer b.mu.Unlock()
 	burst := max(1, b.rate*budgetBurst)
 	if b.last.IsZero() {
-		b.tokens = burst
-	} else if d := now.Sub(b.last); d > 0 {
-		b.tokens = min(burst, b.tokens+d.Seconds()*b.rate)
+		b.tokens, b.last = burst, now
+	} else if d := now.Sub(b.last); d > 0 { // who read the clock first may come last
+		b.tokens, b.last = min(burst, b.tokens+d.Seconds()*b.rate), now
 	}
-	b.last = now
 	need := 1.0
 	if !known {
 		need = max(need, burst*knownOnly)

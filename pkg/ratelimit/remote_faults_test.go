@@ -26,6 +26,13 @@ func newFailing(err error) *failing {
 	return s
 }
 
+// set changes the error from now on.
+func (s *failing) set(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
 func newLimiter(t *testing.T, c Config) *Limiter {
 	t.Helper()
 	l, err := New(c)
@@ -87,7 +94,7 @@ func TestClockThatStandsStill(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond) // the process's bound on writes
 		}
-		s.err = errNoNetwork
+		s.set(errNoNetwork)
 		if _, err := l.Acquire(ctx, Request{Entity: "a", Resource: "api"}); !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
 			t.Errorf("nobody listens: %v", err)
 		}
@@ -135,12 +142,12 @@ func TestPatienceEnds(t *testing.T) {
 			t.Errorf("no answer in time: %v", err)
 		}
 		time.Sleep(patience / 2)
-		s.err = nil
+		s.set(nil)
 		time.Sleep(time.Second)
 		if booked, _ := s.Get(t.Context(), mustKey(t, "default", "a", "api", "")); booked.Limits[0].Charged != Milli(1) {
 			t.Error("what was settled in a short outage was not booked")
 		}
-		s.err = errNoNetwork
+		s.set(errNoNetwork)
 		for range 100 {
 			_ = book()
 		}

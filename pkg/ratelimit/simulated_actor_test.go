@@ -64,6 +64,23 @@ func TestLateAnswerOfAnEarlierIncarnation(t *testing.T) {
 	}
 }
 
+// Those who ask for a write at the same time come in any order of their clocks:
+// no moment counts twice.
+func TestBudgetCountsNoMomentTwice(t *testing.T) {
+	b, start, taken := budget{rate: 100}, time.Now(), 0
+	for i := range 1000 {
+		at := start.Add(time.Duration(i) * time.Millisecond)
+		for _, now := range []time.Time{at, at.Add(-100 * time.Millisecond), at} {
+			if b.take(now, true) {
+				taken++
+			}
+		}
+	}
+	if taken > 100+10 || taken < 100 {
+		t.Errorf("%d writes in a second, want 100 and a tenth at most", taken)
+	}
+}
+
 // What must be booked waits until the process may write again; it does not ask
 // all the time.
 func TestSettlementsWaitForTheWriteBudget(t *testing.T) {
