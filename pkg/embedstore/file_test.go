@@ -358,6 +358,76 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
+// A page that is said to go on for a terabyte is no reason to look for it.
+func TestEndlessPages(t *testing.T) {
+	d := newDamage(t)
+	const overflowAt = 12 // in the header of each of bolt's pages
+	for at := 2 * os.Getpagesize(); at < len(d.content); at += os.Getpagesize() {
+		damaged := bytes.Clone(d.content)
+		copy(damaged[at+overflowAt:], []byte{0xff, 0xff, 0xff, 0x0f})
+		d.opens(t, fmt.Sprintf("page %d", at/os.Getpagesize()), damaged)
+	}
+}
+
+// A record that is gone, or is as it once was, is seen, though each that is
+// there is whole.
+func TestLostRecords(t *testing.T) {
+	path := temp(t)
+	s := open(t, path)
+	ns, err := s.RegisterNamespace(t.Context(), "default", someone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	configure(t, s, 5)
+	shut(t, s)
+	name := []byte(itemKey(ns.ID, hierarchy.SystemRef()))
+	raw := func(f func(records *bbolt.Bucket) error) {
+		t.Helper()
+		db, err := bbolt.Open(path, 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Update(func(tx *bbolt.Tx) error { return f(tx.Bucket([]byte(recordsBucket))) })
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var old []byte
+	raw(func(records *bbolt.Bucket) error {
+		old = bytes.Clone(records.Get(name))
+		return nil
+	})
+	s = open(t, path)
+	configure(t, s, 6)
+	shut(t, s)
+	raw(func(records *bbolt.Bucket) error { return records.Put(name, old) })
+	problem(t, path, FileCorrupt)
+	raw(func(records *bbolt.Bucket) error { return records.Delete(name) })
+	problem(t, path, FileCorrupt)
+}
+
+// A charge that found its namespace before a purge leaves no bucket after it.
+func TestChargesDuringPurge(t *testing.T) {
+	s := New(Config{})
+	ctx, k := t.Context(), key(t, 1)
+	apply(t, s, take(k, 100_000, 5))
+	found := keyIn((*s.names.Load())["default"], &k)
+	ns, err := s.DeleteNamespace(ctx, "default", someone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PurgeNamespace(ctx, ns.ID, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.shard(found).apply(found, take(k, 100_000, 5), 0); !errors.Is(err, errGone) || s.Len() != 0 {
+		t.Errorf("%v, and %d buckets", err, s.Len())
+	}
+	apply(t, s, take(k, 100_000, 5)) // under the name, in a new one
+	if s.Len() != 1 {
+		t.Errorf("%d buckets", s.Len())
+	}
+}
+
 // A file that was cut off is refused, unless nothing was lost.
 func TestCutFiles(t *testing.T) {
 	d := newDamage(t)

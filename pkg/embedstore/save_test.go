@@ -144,7 +144,11 @@ func untilKilled(t *testing.T, path string, life time.Duration) told {
 // charges those of its last second or so.
 func TestKilled(t *testing.T) {
 	path := temp(t)
-	for life := range 3 {
+	lives := 3
+	if testing.Short() {
+		lives = 1
+	}
+	for life := range lives {
 		got := untilKilled(t, path, time.Duration(1300+400*life)*time.Millisecond)
 		if len(got.at) < 100 {
 			t.Fatalf("life %d: %d charges", life, len(got.at))

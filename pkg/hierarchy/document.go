@@ -30,9 +30,10 @@ type Tier struct {
 // for every resource), those for single resources, its tier, and its parent.
 type Entity struct {
 	Level
-	Resources map[string]Level // :: resource -> limits of this entity for it
-	Tier      string           // empty: none
-	Parent    string           // empty: none
-	Cascade   bool             // charge the parent too
-	Metadata  map[string]string
+	Resources   map[string]Level // :: resource -> limits of this entity for it
+	DisplayName string           // for people
+	Tier        string           // empty: none
+	Parent      string           // empty: none
+	Cascade     bool             // charge the parent too
+	Metadata    map[string]string
 }

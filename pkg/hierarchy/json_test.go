@@ -2,6 +2,8 @@ package hierarchy
 
 import (
 	"encoding/json"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,4 +106,15 @@ func TestEventsAreInOrder(t *testing.T) {
 			}
 		}
 	}
+}
+
+// jsonFields are the names of a struct's fields in JSON.
+func jsonFields(v any) []string {
+	var names []string
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
