@@ -120,6 +120,16 @@ func (c *calls) take() []Call {
 	return all
 }
 
+// takeWrites is how many writes were kept since the last take.
+func (c *calls) takeWrites() (n int) {
+	for _, call := range c.take() {
+		if call.Request == RequestWrite {
+			n++
+		}
+	}
+	return n
+}
+
 // fixed is the limits of every key, as given.
 type fixed struct {
 	limits   []ratelimit.Limit

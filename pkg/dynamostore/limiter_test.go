@@ -199,12 +199,7 @@ func TestFloodOfNewEntities(t *testing.T) {
 		time.Sleep(50 * time.Millisecond) // a rate of its own, far below the bound
 	}
 	wg.Wait()
-	writes := 0
-	for _, c := range seen.take() {
-		if c.Request == RequestWrite {
-			writes++
-		}
-	}
+	writes := seen.takeWrites()
 	if most := perSecond * (time.Since(start).Seconds() + 0.2); float64(writes) > most {
 		t.Errorf("%d writes in %v, want %.0f at most", writes, time.Since(start), most)
 	}
