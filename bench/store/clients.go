@@ -24,7 +24,9 @@ const (
 	patience = 20 * time.Second
 )
 
-func signer() aws.CredentialsProvider { return credentials.NewStaticCredentialsProvider("local", "local", "") }
+func signer() aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider("local", "local", "")
+}
 
 // limits are those of each bucket: the one that the stand-in shows.
 type limits struct{ own []ratelimit.Limit }
