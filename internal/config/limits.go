@@ -12,7 +12,11 @@ import (
 
 // limitsField reads the section of limits.
 func (r *reader) limitsField(into *hierarchy.Document) field {
-	return field{"limits", func(key, value *yamltree.Node) { r.fields(key, value, "limits", r.documentFields(into)) }}
+	return field{"limits", func(key, value *yamltree.Node) {
+		// A manifest has a manager: see ParseManifest.
+		fields := append(r.documentFields(into), r.later("manager", "limits.manager"))
+		r.fields(key, value, "limits", fields)
+	}}
 }
 
 func (r *reader) documentFields(into *hierarchy.Document) []field {
@@ -37,7 +41,6 @@ func (r *reader) documentFields(into *hierarchy.Document) []field {
 				into.Entities[name.Value] = e
 			})
 		}},
-		r.later("manager", "limits.manager"),
 	}
 }
 
@@ -75,8 +78,12 @@ func (r *reader) level(into *hierarchy.Level, fallbacks bool) []field {
 			if !ok {
 				return
 			}
+			if s == ratelimit.ModeOn.String() { // whatever the next level says
+				into.Mode = ratelimit.ModeOn
+				return
+			}
 			if into.Mode, ok = ratelimit.ParseMode(s); !ok {
-				complaint, hint := oneOf(s, "disabled", "bypass")
+				complaint, hint := oneOf(s, "disabled", "bypass", "on")
 				r.fault(value, complaint, hint)
 			}
 		}},
@@ -103,6 +110,7 @@ func (r *reader) entityFields(e *hierarchy.Entity) []field {
 	return append(
 		r.level(&e.Level, false),
 		r.levels("resources", "a resource of an entity", &e.Resources, false),
+		field{"display_name", text(&e.DisplayName)},
 		field{"tier", text(&e.Tier)},
 		field{"parent", text(&e.Parent)},
 		field{"cascade", func(key, value *yamltree.Node) { e.Cascade = r.flag(key, value) }},
@@ -188,9 +196,13 @@ func (r *reader) right(err error, at *yamltree.Node) bool {
 // check reports what hierarchy finds in a document, at its place in the file.
 func (r *reader) check(doc hierarchy.Document, root *yamltree.Node) {
 	limits := root.Find("limits")
-	if limits == nil {
-		return
+	if limits != nil {
+		r.checkDocument(doc, limits)
 	}
+}
+
+// checkDocument is check for a document and the mapping that has it.
+func (r *reader) checkDocument(doc hierarchy.Document, limits *yamltree.Node) {
 	known := map[*yamltree.Node]map[string]yamltree.Entry{} // :: mapping -> its entries by key
 	for _, w := range doc.Check() {
 		at := limits
