@@ -48,7 +48,11 @@ type Listen struct {
 
 // Store says where buckets live.
 type Store struct {
-	Type string // StoreEmbedded or StoreDynamoDB, for which the others are
+	Type string // StoreEmbedded or StoreDynamoDB
+
+	Path string // of the embedded store's file; empty: nothing outlives the process
+
+	// The others are for DynamoDB.
 
 	Stack       string // names the table
 	Region      string // empty: that of the AWS configuration

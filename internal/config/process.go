@@ -32,8 +32,8 @@ func (p process) sections(r *reader) []field {
 		p.field(r, "grpc", "listen.grpc"), p.field(r, "metrics", "listen.metrics"), p.field(r, "admin", "listen.admin"),
 		r.later("http", "listen.http"), r.later("trusted_proxies", "listen.trusted_proxies"),
 	}
-	store := []field{r.later("path", "store.path")}
-	for _, name := range []string{"type", "stack", "region", "endpoint_url", "create", "max_writes_per_second"} {
+	var store []field
+	for _, name := range []string{"type", "path", "stack", "region", "endpoint_url", "create", "max_writes_per_second"} {
 		store = append(store, p.field(r, name, "store."+name))
 	}
 	rejections := section("rejections", p.field(r, "entries", "charge.rejections.entries"), p.field(r, "bytes", "charge.rejections.bytes"))
@@ -139,10 +139,10 @@ func (l *layers) settle() *checked {
 	for i := range all {
 		byKey[all[i].key] = &all[i]
 	}
-	store := l.chosenStore(byKey)
+	store, byOutside := l.chosenStore(byKey)
 	for i := range all {
 		s := &all[i]
-		if l.foreign(s, store) {
+		if l.foreign(s, store, byOutside) {
 			continue
 		}
 		if complaint, hint := s.set(c, l.viper.GetString(s.key)); complaint != "" {

@@ -227,12 +227,11 @@ func TestOutsideTheFile(t *testing.T) {
 			},
 		},
 		"later": {
-			env:  map[string]string{"EXTAUTHZ_LISTEN_HTTP": ":1", "EXTAUTHZ_TLS_CERT": "c", "EXTAUTHZ_STORE_PATH": "/x"},
+			env:  map[string]string{"EXTAUTHZ_LISTEN_HTTP": ":1", "EXTAUTHZ_TLS_CERT": "c"},
 			args: []string{"--http", ":1", "--ratelimit-config", "d"},
 			want: []string{
 				"--http: the flag is not supported yet", "EXTAUTHZ_LISTEN_HTTP: the variable is not supported yet",
 				"--ratelimit-config: the flag is not supported yet",
-				"EXTAUTHZ_STORE_PATH: the variable is not supported yet",
 				"EXTAUTHZ_TLS_CERT: the variable is not supported yet",
 			},
 		},
@@ -261,11 +260,11 @@ func TestOutsideTheFile(t *testing.T) {
 			},
 		},
 		"misspelt": {
-			env: map[string]string{"EXTAUTHZ_NAMESPCE": "x", "EXTAUTHZ_GRPC": ":1", "EXTAUTHZ_TEST_LONG": "1", "EXTAUTHZ_REGION": "eu-west-1"},
+			env: map[string]string{"EXTAUTHZ_NAMESPCE": "x", "EXTAUTHZ_GRPC": ":1", "EXTAUTHZ_TEST_LONG": "1", "EXTAUTHZ_REGIONS": "eu-west-1"},
 			want: []string{
 				"EXTAUTHZ_GRPC: warning: nothing reads this variable (did you mean EXTAUTHZ_LISTEN_GRPC?)",
 				"EXTAUTHZ_NAMESPCE: warning: nothing reads this variable (did you mean EXTAUTHZ_NAMESPACE?)",
-				"EXTAUTHZ_REGION: warning: nothing reads this variable (did you mean EXTAUTHZ_STORE_REGION?)",
+				"EXTAUTHZ_REGIONS: warning: nothing reads this variable (did you mean EXTAUTHZ_REGION?)",
 			},
 		},
 	} {
@@ -295,6 +294,37 @@ limits: {manager: ""}
 `
 	if c, report := config.Parse("x.yaml", []byte(text), config.Options{}); c == nil || len(report.Problems) > 0 {
 		t.Error(report)
+	}
+}
+
+// TestPathOfTheEmbeddedStore: a file that a flag or the environment turns to
+// another store may go on saying what it says of its own.
+func TestPathOfTheEmbeddedStore(t *testing.T) {
+	const text = "store: {path: buckets.db}"
+	for name, c := range map[string]struct {
+		args []string
+		env  string
+		path string
+		want []string
+	}{
+		"file":        {path: "buckets.db", want: []string{}},
+		"environment": {env: "/srv/x.db", path: "/srv/x.db", want: []string{}},
+		"a stack":     {args: []string{"--stack", "prod"}, want: []string{}},
+		"both outside": {
+			args: []string{"--store-type", "dynamodb"}, env: "/srv/x.db",
+			want: []string{"EXTAUTHZ_STORE_PATH: store.path is for a store of type embedded, and this one is dynamodb (set store.type: embedded)"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("EXTAUTHZ_STORE_PATH", c.env)
+			got, report := config.Parse("x.yaml", []byte(text), flags(t, c.args...))
+			if diff := cmp.Diff(c.want, report.Lines()); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if got != nil && got.Store.Path != c.path {
+				t.Errorf("the path is %q", got.Store.Path)
+			}
+		})
 	}
 }
 

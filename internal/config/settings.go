@@ -117,7 +117,6 @@ func settings() []setting {
 var laterSettings = []struct{ flag, env string }{
 	{"http", "LISTEN_HTTP"},
 	{"ratelimit-config", "RATELIMIT_CONFIG"},
-	{"", "STORE_PATH"},
 	{"", "LISTEN_TRUSTED_PROXIES"},
 	{"", "RESPONSE_HEADERS"},
 	{"", "TLS_CERT"},

@@ -33,6 +33,13 @@ func storeSettings() []setting {
 			},
 		},
 		{
+			key: "store.path", of: StoreEmbedded,
+			set: func(c *checked, v string) (string, string) {
+				c.Store.Path = v
+				return "", ""
+			},
+		},
+		{
 			key: keyStack, flag: "stack", def: "extauthz", short: "STACK", of: StoreDynamoDB,
 			usage: "`name` of the deployment and of its table; means --store-type dynamodb; --name says it too",
 			set: func(c *checked, v string) (string, string) {
@@ -44,7 +51,7 @@ func storeSettings() []setting {
 			},
 		},
 		{
-			key: "store.region", flag: "region", of: StoreDynamoDB,
+			key: "store.region", flag: "region", short: "REGION", of: StoreDynamoDB,
 			usage: "AWS `region` of the table; empty is that of the AWS configuration",
 			set: func(c *checked, v string) (string, string) {
 				c.Store.Region = v
@@ -154,25 +161,27 @@ func size(v string) (n int64, complaint, hint string) {
 
 // chosenStore says which type of store is meant. A stack that a flag or the
 // environment names means DynamoDB, whatever the file says, unless they name
-// the type too.
-func (l *layers) chosenStore(settings map[string]*setting) string {
+// the type too. It tells whether the file had no say in it.
+func (l *layers) chosenStore(settings map[string]*setting) (store string, byOutside bool) {
 	said, _ := l.origin(settings[keyStoreType])
 	stack, _ := l.origin(settings[keyStack])
 	if said == "" && stack != "" {
 		l.viper.Set(keyStoreType, StoreDynamoDB)
 	}
-	return l.viper.GetString(keyStoreType)
+	return l.viper.GetString(keyStoreType), said != "" || stack != ""
 }
 
 // foreign reports a value of a setting that is for another type of store than
-// the one that was chosen, and reports whether it is. What is off may be there.
-func (l *layers) foreign(s *setting, store string) bool {
+// the one that was chosen, and reports whether it is. What is off may be there,
+// and what the file says of the store that it is not, by a flag or the
+// environment.
+func (l *layers) foreign(s *setting, store string, byOutside bool) bool {
 	if s.of == "" || s.of == store {
 		return false
 	}
 	outside, n := l.origin(s)
 	off := l.viper.GetString(s.key) == "" || l.viper.GetString(s.key) == "false"
-	if (outside != "" || n != nil) && !off && store == StoreEmbedded {
+	if !off && (outside != "" || n != nil && !byOutside) {
 		l.problem(s, false, s.key+" is for a store of type "+s.of+", and this one is "+store, "set store.type: "+s.of)
 	}
 	return true

@@ -16,12 +16,12 @@ import (
 )
 
 // policyOf is a configuration as decisions are made by it; inProcess says that
-// the store in use is.
-func policyOf(c *config.Config, inProcess bool) *decision.Policy {
+// the store in use is. What the resolver says comes of the configuration's limits.
+func policyOf(c *config.Config, limits ratelimit.Resolver, inProcess bool) *decision.Policy {
 	return &decision.Policy{
 		ID:            c.Sum,
 		Rules:         c.Rules,
-		Resolver:      hierarchy.NewResolver(c.Namespace, c.Limits),
+		Resolver:      limits,
 		DenyNoMatch:   c.DenyNoMatch,
 		OnUnavailable: c.OnUnavailable,
 		LocalShare:    c.LocalShare,
@@ -36,6 +36,7 @@ type core struct {
 	observer *telemetry.Observer
 	store    *store
 	counted  *telemetry.Store // the store, as the limiter has it
+	limits   *hierarchy.Cache // of the store's configuration
 	limiter  *ratelimit.Limiter
 	decider  *decision.Decider
 }
@@ -55,6 +56,10 @@ func newCore(ctx context.Context, o *Options) (*core, error) {
 		return nil, errors.Join(fmt.Errorf("making the limiter: %w", err), k.store.close())
 	}
 	k.metrics.Limiter(k.limiter.Stats)
+	k.limits = hierarchy.NewCache(hierarchy.CacheConfig{
+		Source: limitsOf{k.store}, Poll: k.store.poll, OnError: telemetry.PollFailed(o.Log),
+	})
+	k.metrics.Limits(k.limits.Stats)
 	k.decider = decision.New(k.limiter, k.observer)
 	return k, nil
 }
@@ -84,5 +89,5 @@ func Explain(ctx context.Context, c *config.Config, q *admin.Question) (*admin.E
 		return nil, fmt.Errorf("making the limiter: %w", err)
 	}
 	explainer := admin.Explainer{Decider: decision.New(limiter, nil), Limiter: limiter}
-	return explainer.Explain(ctx, policyOf(c, true), q)
+	return explainer.Explain(ctx, policyOf(c, hierarchy.NewResolver(c.Namespace, c.Limits), true), q)
 }

@@ -11,32 +11,31 @@ import (
 	"github.com/extauthz/extauthz/internal/admin"
 	"github.com/extauthz/extauthz/internal/config"
 	"github.com/extauthz/extauthz/internal/decision"
-	"github.com/extauthz/extauthz/internal/telemetry"
 )
 
 // policies has the policy in force, and replaces it when the configuration has
 // changed: whole, or not at all.
 type policies struct {
-	load     func() (*config.Config, *config.Report) // nil: it can't be loaded again
-	started  *config.Config                          // what the process runs with
-	metrics  *telemetry.Metrics
-	observer *telemetry.Observer
-	log      *slog.Logger
-	now      func() time.Time
+	load    func() (*config.Config, *config.Report) // nil: it can't be loaded again
+	started *config.Config                          // what the process runs with
+	core    *core
+	log     *slog.Logger
+	now     func() time.Time
 
 	current atomic.Pointer[decision.Policy]
 
-	mu   sync.Mutex // one reload at a time
-	info admin.ConfigInfo
+	mu        sync.Mutex // one reload at a time
+	info      admin.ConfigInfo
+	namespace string // of the configuration in force
 }
 
 func newPolicies(o *Options, k *core) *policies {
 	p := &policies{
-		load: o.Reload, started: o.Config, metrics: k.metrics, observer: k.observer, log: o.Log, now: time.Now,
+		load: o.Reload, started: o.Config, core: k, log: o.Log, now: time.Now,
 		info: admin.ConfigInfo{Path: o.Config.Path},
 	}
 	p.use(o.Config)
-	p.metrics.Loaded(o.Config.Sum, p.info.Loaded)
+	k.metrics.Loaded(o.Config.Sum, p.info.Loaded)
 	return p
 }
 
@@ -45,9 +44,11 @@ func (p *policies) inForce() *decision.Policy { return p.current.Load() }
 
 // use puts a configuration in force. The caller holds mu, or is alone.
 func (p *policies) use(c *config.Config) {
-	policy := policyOf(c, p.started.Store.Type == config.StoreEmbedded)
-	p.observer.Use(policy)
+	limits := p.core.limits.Resolver(c.Namespace, c.Limits) // what is known of the store's stays known
+	policy := policyOf(c, limits, p.started.Store.Type == config.StoreEmbedded)
+	p.core.observer.Use(policy)
 	p.current.Store(policy)
+	p.namespace = c.Namespace
 	p.info.Config, p.info.Loaded, p.info.Refused = c.Sum, p.now().UTC(), ""
 	p.info.Restart = config.RestartNeeded(p.started, c)
 }
@@ -69,9 +70,13 @@ func (p *policies) reload(ctx context.Context) {
 	defer p.mu.Unlock()
 	c, report := p.load()
 	LogProblems(ctx, p.log, report)
-	if err := report.Err(); err != nil {
+	err := report.Err()
+	if err == nil {
+		err = p.register(ctx, c.Namespace)
+	}
+	if err != nil {
 		p.info.Refused = err.Error()
-		p.metrics.ReloadFailed()
+		p.core.metrics.ReloadFailed()
 		p.log.Error("the changed configuration is refused, the one before stays in force",
 			"in_force", p.info.Config, "errors", report.Errors())
 		return
@@ -79,11 +84,26 @@ func (p *policies) reload(ctx context.Context) {
 	was := p.info.Config
 	p.use(c)
 	// The last thing to happen: whoever sees the count finds the policy in force.
-	p.metrics.Reloaded(c.Sum, p.info.Loaded)
+	p.core.metrics.Reloaded(c.Sum, p.info.Loaded)
 	p.log.Info("the changed configuration is in force", "config", c.Sum, "before", was, "rules", len(c.Rules.All()))
 	if len(p.info.Restart) > 0 {
 		p.log.Warn("a restart is needed for what has changed beside rules and limits", "keys", strings.Join(p.info.Restart, ", "))
 	}
+}
+
+// register sees to it that another namespace than the one in force can be used.
+func (p *policies) register(ctx context.Context, namespace string) error {
+	if namespace == p.namespace {
+		return nil
+	}
+	s, err := p.core.store.configuration()
+	if err == nil {
+		err = register(ctx, s, namespace)
+	}
+	if err != nil {
+		p.log.Error("the namespace of the changed configuration can't be used", "namespace", namespace, "err", err)
+	}
+	return err
 }
 
 // mostLogged is how many problems of a configuration are logged.

@@ -14,7 +14,6 @@ import (
 	"github.com/extauthz/extauthz/internal/telemetry"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/embedstore"
-	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
@@ -27,6 +26,8 @@ type store struct {
 	remote *ratelimit.Remote
 	// sample is of how many operations one is timed.
 	sample int
+	// poll is how often the configuration is asked for changes; 0: as usual.
+	poll time.Duration
 	// tend does what is to be done beside requests until ctx is done. An error
 	// ends the service.
 	tend  func(ctx context.Context) error
@@ -37,26 +38,46 @@ type store struct {
 // takes less time than looking at the clock.
 const timed = 16
 
+// pollInProcess is how often the configuration in the process is asked for
+// changes, which takes a lock and a look at a number.
+const pollInProcess = 200 * time.Millisecond
+
 // openStore opens the store of a configuration. One that can't be reached is
 // opened later, by tend.
 func openStore(ctx context.Context, c *config.Config, m *telemetry.Metrics, log *slog.Logger) (*store, error) {
 	if c.Store.Type == config.StoreDynamoDB {
 		return openDynamoDB(ctx, c, m, log)
 	}
-	embedded := embedstore.New(embedstore.Config{})
-	m.Buckets(embedded.Len)
-	by := hierarchy.Cause{By: hierarchy.Actor{Caller: "extauthz serve"}, At: time.Now()}
-	if _, err := embedded.RegisterNamespace(ctx, c.Namespace, by); err != nil {
-		return nil, fmt.Errorf("registering the namespace: %w", err)
+	return openEmbedded(ctx, c, m, log)
+}
+
+func openEmbedded(ctx context.Context, c *config.Config, m *telemetry.Metrics, log *slog.Logger) (*store, error) {
+	embedded, err := embedstore.Open(embedstore.Config{
+		Path: c.Store.Path, RegisteredOnly: true,
+		OnSaveError: func(err error) {
+			log.Error("balances can't be saved, trying again: a restart would forget what was charged since", "path", c.Store.Path, "err", err)
+		},
+	})
+	if err != nil {
+		return nil, &Error{What: "the store can't be opened", Err: err}
 	}
+	if err := register(ctx, embedded, c.Namespace); err != nil {
+		return nil, errors.Join(err, embedded.Close())
+	}
+	m.Buckets(embedded.Len)
 	return &store{
-		Store: embedded, sample: timed,
+		Store: embedded, sample: timed, poll: pollInProcess,
 		configuration: func() (admin.Store, error) { return embedded, nil },
 		tend: func(ctx context.Context) error {
 			every(ctx, sweepEvery, func(now time.Time) { embedded.Sweep(ratelimit.StampOf(now)) })
 			return nil
 		},
-		close: func() error { return nil },
+		close: func() error {
+			if err := embedded.Close(); err != nil {
+				return fmt.Errorf("closing the store: %w", err)
+			}
+			return nil
+		},
 	}, nil
 }
 
@@ -185,5 +206,6 @@ func (k *core) close(ctx context.Context) error {
 	if err := k.limiter.Close(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("waiting for the last writes: %w", err))
 	}
+	k.limits.Close()
 	return errors.Join(append(errs, k.store.close())...)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
@@ -22,7 +23,8 @@ import (
 // themselves, those too that have no series yet.
 func descriptions(t *testing.T, m *Metrics) map[string][]string {
 	t.Helper()
-	text := regexp.MustCompile(`fqName: "([^"]+)".*variableLabels: \{([^}]*)\}`)
+	text := regexp.MustCompile(`fqName: "([^"]+)".*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
+	fixed := regexp.MustCompile(`="[^"]*"`) // what a constant label says
 	all := map[string][]string{}
 	descs := make(chan *prometheus.Desc)
 	go func() {
@@ -34,10 +36,7 @@ func descriptions(t *testing.T, m *Metrics) map[string][]string {
 		if match == nil {
 			t.Fatalf("a description can't be read: %s", d)
 		}
-		labels := []string{}
-		if match[2] != "" {
-			labels = strings.Split(match[2], ",")
-		}
+		labels := strings.FieldsFunc(fixed.ReplaceAllString(match[2], "")+","+match[3], func(r rune) bool { return r == ',' })
 		slices.Sort(labels)
 		all[match[1]] = labels
 	}
@@ -49,6 +48,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	m := NewMetrics("v1")
 	m.Buckets(func() int { return 0 })
 	m.Limiter(func() ratelimit.Stats { return ratelimit.Stats{} })
+	m.Limits(func() hierarchy.CacheStats { return hierarchy.CacheStats{} })
 	want := map[string][]string{}
 	for name, labels := range descriptions(t, m) {
 		if strings.HasPrefix(name, namespace+"_") {
@@ -96,6 +96,7 @@ func filled(t *testing.T) *Metrics {
 	m := NewMetrics("v1")
 	m.Buckets(func() int { return 7 })
 	m.Limiter(func() ratelimit.Stats { return ratelimit.Stats{Actors: 1, InFlight: 2, Entries: 3, Bytes: 4} })
+	m.Limits(func() hierarchy.CacheStats { return hierarchy.CacheStats{Hits: 1, Misses: 2, Polls: 3, Failures: 1} })
 	for _, vec := range []*prometheus.CounterVec{m.decisions, m.matches, m.shadows, m.settles, m.unlimited, m.unknown, m.late, m.refused, m.storeOps, m.dynamoCalls, m.throttles} {
 		vec.WithLabelValues(make([]string, labelsOf(t, vec))...).Inc()
 	}
