@@ -13,7 +13,6 @@ import (
 type machine struct {
 	*world
 	target *Target
-	gives  bool // what is not settled may be given back
 	born   []Stamp
 	got    tally
 	booked Millitokens // by settlements and adjustments, at most
@@ -21,8 +20,8 @@ type machine struct {
 }
 
 func newMachine(t *testing.T, seed uint64, gives bool) *machine {
-	m := &machine{world: newWorld(seed), gives: gives}
-	m.record, m.sweep = true, true
+	m := &machine{world: newWorld(seed)}
+	m.record, m.sweep, m.gives = true, true, gives
 	m.target = simTarget(t, "machine", PerSecond("fast", 20).WithBurst(30), PerMinute("slow", 60).WithBurst(40))
 	m.fault = func(*Write) (bool, error) {
 		switch m.rng.IntN(30) {
@@ -139,7 +138,7 @@ func (m *machine) check(t *testing.T, seed uint64) {
 		t.Errorf("seed %d: %d of %d writes refused", seed, m.refused, m.writes)
 	}
 	if m.got.unproven > 0 {
-		t.Errorf("seed %d: %d rejected without a state that was short", seed, m.got.unproven)
+		t.Errorf("seed %d, gives %t: %d rejected without a state that was short", seed, m.gives, m.got.unproven)
 	}
 	if m.got.admitted < 100 || m.got.short < 100 || m.got.failed == 0 || m.gives != (returned > 0) {
 		t.Errorf("seed %d: too little was tried: %+v, returned %d", seed, m.got, returned)

@@ -31,6 +31,7 @@ type world struct {
 	again    func(w *Write) time.Duration // how much later the network delivers a write once more; 0: never
 
 	sweep bool // expired items go at once
+	gives bool // leases and settlements give back
 
 	writes, refused, throttled, gets int
 
@@ -264,7 +265,10 @@ type tally struct {
 // wasShort reports whether the store, within the poll floor, told that it had
 // too little, by the stamp of who asked, for a charge that was rejected.
 func (w *world) wasShort(j *job) bool {
-	const roundTrip = 100 * time.Millisecond
+	old := 100 * time.Millisecond // the way of an answer
+	if w.gives {                  // what others give back is seen by then
+		old += staleAfter
+	}
 	h := w.told[j.target.Key.ID()]
 	for _, x := range j.wants {
 		for i := len(h) - 1; i >= 0; i-- {
@@ -272,7 +276,7 @@ func (w *world) wasShort(j *job) bool {
 			if l == nil || l.Available(h[i].write.Stamp) < x.need {
 				return true
 			}
-			if w.clock.Sub(h[i].at) > pollFloor(&l.Params)+roundTrip {
+			if w.clock.Sub(h[i].at) > pollFloor(&l.Params)+old {
 				break
 			}
 		}
