@@ -12,9 +12,10 @@ import (
 
 // The exit statuses.
 const (
-	exitOK     = 0
-	exitFailed = 1
-	exitDenied = 3
+	exitOK      = 0
+	exitFailed  = 1
+	exitChanges = 2 // of limits plan --detailed-exitcode
+	exitDenied  = 3 // of explain --exit-code
 )
 
 // The codes of errors in JSON.
