@@ -121,6 +121,8 @@ func (c *Cache) Close() {
 	c.done.Wait()
 }
 
+var errClosed = errors.New("the cache is closed")
+
 // begin reports whether a reading may begin; done.Done ends it.
 func (c *Cache) begin() bool {
 	c.mu.RLock()
@@ -272,6 +274,21 @@ func (c *Cache) catchUp(ctx context.Context, sp *space, to *Mark) error {
 	sp.advance(changes)
 	sp.asOf = began
 	return nil
+}
+
+// Refresh reads the changes of a namespace now: what was changed before is in
+// force when it returns.
+func (c *Cache) Refresh(ctx context.Context, namespace string) error {
+	c.unknown.Remove(namespace)
+	sp := c.known(namespace)
+	if sp == nil {
+		return nil // nothing of it is remembered
+	}
+	if !c.begin() {
+		return errClosed
+	}
+	defer c.done.Done()
+	return c.catchUp(ctx, sp, nil)
 }
 
 // Stale tells that a bucket of a namespace was shaped by a revision. Where that

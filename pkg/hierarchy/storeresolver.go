@@ -132,7 +132,7 @@ func (r *StoreResolver) load(ctx context.Context, k ratelimit.Key, tier string) 
 	}
 	loaded := r.loads.DoChan(k.ID()+"\x00"+tier, func() (any, error) { //nolint:contextcheck // said above
 		if !r.cache.begin() {
-			return nil, errors.New("the resolver is closed")
+			return nil, errClosed
 		}
 		defer r.cache.done.Done()
 		ctx, cancel := context.WithTimeout(r.cache.ctx, r.cache.timeout)

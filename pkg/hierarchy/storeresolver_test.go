@@ -347,3 +347,40 @@ func TestAskedAtOnce(t *testing.T) {
 		f.read("fifty at once", 2, 0, 1, 5)
 	})
 }
+
+// What a process has changed itself is in force when it has refreshed, also a
+// namespace that it asked for in vain.
+func TestRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, hierarchy.Document{})
+		q := f.query("a", "api")
+		refresh := func(ns string) {
+			t.Helper()
+			if err := f.cache.Refresh(t.Context(), ns); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refresh("default")
+		f.is(q, "")
+		f.set(limited(hierarchy.SystemRef(), 5))
+		f.is(q, "")
+		refresh("default")
+		f.is(q, "a system 5 v2")
+		other := ratelimit.Query{Key: hierarchy.TestKey(t, "other", "a", "api", "")}
+		if _, err := f.r.Resolve(t.Context(), other); !errors.Is(err, hierarchy.ErrUnknownNamespace) {
+			t.Fatal(err)
+		}
+		f.register("other")
+		f.setIn("other", limited(hierarchy.SystemRef(), 7))
+		refresh("other")
+		f.is(other, "a system 7 v2")
+		f.down.Store(true)
+		if err := f.cache.Refresh(t.Context(), "default"); !errors.Is(err, errDown) {
+			t.Errorf("down: %v", err)
+		}
+		f.cache.Close()
+		if err := f.cache.Refresh(t.Context(), "default"); err == nil || errors.Is(err, errDown) {
+			t.Errorf("closed: %v", err)
+		}
+	})
+}

@@ -99,7 +99,8 @@ var ErrLeaseEnded = errors.New("the lease has ended")
 // of its parents', or of none. Close the lease, or use [Limiter.Do].
 //
 // Errors: an [*ExceededError] when it was denied; one that matches
-// [ErrUnavailable] when the store gave no answer; [*InvalidKeyError],
+// [ErrUnavailable] when the store gave no answer, or [ErrUnknownNamespace];
+// [*InvalidKeyError],
 // [*InvalidCostError] or [*InvalidLimitError] when the request can't be asked;
 // the context's.
 func (l *Limiter) Acquire(ctx context.Context, r Request) (*Lease, error) {
@@ -114,10 +115,10 @@ func (l *Limiter) Acquire(ctx context.Context, r Request) (*Lease, error) {
 	b := l.batch()
 	defer l.recycle(b)
 	if err := b.resolve(ctx, l.slack, &a); err != nil {
-		return nil, err
+		return nil, unknownOr(err)
 	}
 	if err := l.engine.run(ctx, b, false); err != nil {
-		return nil, err
+		return nil, unknownOr(err)
 	}
 	b.tellStale(a.Resolver)
 	d := b.decision(a.Charges)

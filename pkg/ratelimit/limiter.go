@@ -120,7 +120,7 @@ func (l *Limiter) Look(ctx context.Context, a Ask) (Decision, error) {
 		b.tellStale(a.Resolver)
 	}
 	if err != nil {
-		return Decision{}, err
+		return Decision{}, unknownOr(err)
 	}
 	return b.decision(a.Charges), nil
 }

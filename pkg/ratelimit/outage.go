@@ -23,10 +23,7 @@ const (
 // an answer of the store's, and no reason to admit anybody.
 func (l *Limiter) unavailable(ctx context.Context, a *Ask, f Fallback, err error) (Decision, error) {
 	if errors.Is(err, ErrUnknownNamespace) {
-		if outage := new(unavailableError); errors.As(err, &outage) {
-			err = outage.err
-		}
-		return Decision{}, err
+		return Decision{}, unknownOr(err)
 	}
 	d := Decision{Source: SourceFallback, Reason: ReasonUnavailable}
 	switch f {
@@ -40,6 +37,15 @@ func (l *Limiter) unavailable(ctx context.Context, a *Ask, f Fallback, err error
 		return Decision{}, err
 	}
 	return d, nil
+}
+
+// unknownOr takes the word of an outage from an error about a namespace that
+// isn't registered.
+func unknownOr(err error) error {
+	if outage := new(unavailableError); errors.Is(err, ErrUnknownNamespace) && errors.As(err, &outage) {
+		return outage.err
+	}
+	return err
 }
 
 // outage decides from buckets in memory that have a share of rate and capacity,
