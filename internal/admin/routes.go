@@ -40,6 +40,7 @@ func (h *handler) routes() []route {
 		{"POST", "/namespaces/{namespace}/items/read", h.asked(h.items)},
 		{"POST", "/namespaces/{namespace}/edits", h.asked(h.edit)},
 		{"GET", "/namespaces/{namespace}/events", h.asked(h.events)},
+		{"POST", "/namespaces/{namespace}/balance", h.asked(h.balance)},
 	}
 }
 

@@ -30,6 +30,7 @@ type Target struct {
 type Session struct {
 	Store
 
+	balances  balances
 	namespace string
 	as        string
 	now       func() time.Time
@@ -46,7 +47,8 @@ const openWithin = 20 * time.Second
 func Open(ctx context.Context, t Target, log *slog.Logger) (*Session, error) {
 	s := &Session{namespace: t.Namespace, as: t.As, now: time.Now, close: func() error { return nil }}
 	if t.Server != "" {
-		s.Store, s.who = NewClient(t.Server), localUser
+		c := NewClient(t.Server)
+		s.Store, s.balances, s.who = c, c, localUser
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, openWithin)
@@ -55,13 +57,14 @@ func Open(ctx context.Context, t Target, log *slog.Logger) (*Session, error) {
 	if err != nil {
 		return nil, &Problem{Code: CodeStore, Message: err.Error()}
 	}
-	table, err := dynamostore.Open(ctx, dynamostore.Config{
+	store, err := dynamostore.Open(ctx, dynamostore.Config{
 		AWS: aws, Table: t.Stack, EndpointURL: t.EndpointURL, Warm: 1, KeepWarm: -1, Register: []string{},
+		StrongReads: true, Timeout: lookTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the stack %q: %w", t.Stack, err)
 	}
-	s.Store, s.close, s.who = table, table.Close, localUser
+	s.Store, s.balances, s.close, s.who = store, table{store}, store.Close, localUser
 	if t.EndpointURL == "" {
 		s.who = func(ctx context.Context) string {
 			if arn, err := dynamostore.Caller(ctx, aws); err == nil {

@@ -4,9 +4,12 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/extauthz/extauthz/pkg/embedstore"
+	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/hierarchy/hierarchytest"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
 // storeClient is a client of a server that has an empty store.
@@ -27,4 +30,15 @@ func TestClientIsAStore(t *testing.T) {
 		c, _ := storeClient(t)
 		return hierarchytest.Subject{Store: c}
 	})
+}
+
+// fullItem is an item that says all that an item can, were it of every kind.
+func fullItem() hierarchy.Item {
+	return hierarchy.Item{
+		Ref: hierarchy.EntityRef("e", "r"), Revision: 1, Deleted: true, UpdatedAt: time.Unix(1, 0), Manager: "m",
+		Level: hierarchy.Level{
+			Limits: []ratelimit.Limit{ratelimit.PerMinute("rpm", 1)}, Mode: ratelimit.ModeOn, OnUnavailable: ratelimit.FallbackAllow,
+		},
+		Profile: hierarchy.Profile{DisplayName: "d", Tier: "t", Parent: "p", Cascade: true, Metadata: map[string]string{"k": "v"}},
+	}
 }
