@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"github.com/extauthz/extauthz/bench/internal/load"
@@ -36,6 +37,7 @@ func run(ctx context.Context) error {
 	authz := flag.Bool("authz", false, "ask ext_authz, not RLS")
 	limit := flag.String("limit", load.Open, "the limit to ask for, of bench/extauthz.yaml: open or tight")
 	tenants := flag.Int("tenants", 1, "how many tenants ask")
+	repeat := flag.Int("repeat", 1, "how often each request is asked before the warmup: with no warmup and no duration, exactly so many calls")
 	flag.Parse()
 	if *authz {
 		o.Protocol = load.ExtAuthz
@@ -44,6 +46,7 @@ func run(ctx context.Context) error {
 	if o.Requests, err = o.Protocol.Requests(*limit, *tenants); err != nil {
 		return err
 	}
+	o.Requests = slices.Repeat(o.Requests, max(1, *repeat))
 	r, err := load.Run(ctx, o)
 	if err != nil {
 		return err
