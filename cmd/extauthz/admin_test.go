@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,11 +14,15 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
 
+	"github.com/extauthz/extauthz/internal/admin"
 	"github.com/extauthz/extauthz/internal/config"
 	"github.com/extauthz/extauthz/internal/ddblocal"
+	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/internal/server"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
+	"github.com/extauthz/extauthz/pkg/embedstore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
+	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
 // adminScripts runs the scripts of the admin commands on a store that prepare
@@ -101,4 +106,22 @@ func TestAdminOnDynamoDB(t *testing.T) {
 			"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true")
 		return s.Close()
 	})
+}
+
+// serveAdmin serves a store's configuration and returns the address.
+func serveAdmin(t *testing.T, store *embedstore.Store) string {
+	t.Helper()
+	limiter, err := ratelimit.New(ratelimit.Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := hierarchy.NewCache(hierarchy.CacheConfig{Source: store, Poll: 10 * time.Millisecond})
+	t.Cleanup(cache.Close)
+	policy := &decision.Policy{Resolver: cache.Resolver("default", hierarchy.Document{})}
+	s := httptest.NewServer(admin.Handler(admin.Config{
+		Explainer: admin.Explainer{Limiter: limiter}, Policy: func() *decision.Policy { return policy },
+		Store: func() (admin.Store, error) { return store, nil }, Level: new(slog.LevelVar), Log: slog.New(slog.DiscardHandler),
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
 }

@@ -43,11 +43,11 @@ func usage(hint, format string, args ...any) *failure {
 
 // complain prints an error and what to do about it, in the form that the command
 // was asked for, and returns the exit status.
-func complain(stderr io.Writer, command *cobra.Command, err error) int {
+func complain(stderr io.Writer, command *cobra.Command, args []string, err error) int {
 	f := failureOf(command, err)
 	switch {
 	case f.text == "":
-	case isJSON(command):
+	case isJSON(command, args):
 		// Nobody is left to tell that standard error can't be written.
 		_ = printJSON(stderr, failureJSON{errorJSON{f.code, f.text, f.hint}})
 	default:
@@ -89,11 +89,25 @@ type errorJSON struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
-// isJSON reports whether a command was asked for JSON.
-func isJSON(c *cobra.Command) bool {
+// isJSON reports whether a command was asked for JSON. Flags behind one that is
+// wrong were not read: then it is looked for in the arguments.
+func isJSON(c *cobra.Command, args []string) bool {
 	if c == nil {
 		return false
 	}
 	f := c.Flags().Lookup("output")
-	return f != nil && f.Value.String() == string(asJSON)
+	if f == nil || f.Changed {
+		return f != nil && f.Value.String() == string(asJSON)
+	}
+	for i, a := range args {
+		switch a {
+		case "--":
+			return false
+		case "--output=json", "-o=json", "-ojson":
+			return true
+		case "--output", "-o":
+			return i+1 < len(args) && args[i+1] == string(asJSON)
+		}
+	}
+	return false
 }

@@ -24,7 +24,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitOK
 	}
-	return complain(stderr, command, err)
+	return complain(stderr, command, args, err)
 }
 
 func newRoot() *cobra.Command {

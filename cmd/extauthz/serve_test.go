@@ -150,7 +150,7 @@ func TestExitStatusOfADenial(t *testing.T) {
 
 func TestComplainWithoutAHint(t *testing.T) {
 	var errs bytes.Buffer
-	if code := complain(&errs, nil, errors.New("it broke")); code != exitFailed || errs.String() != "extauthz: it broke\n" {
+	if code := complain(&errs, nil, nil, errors.New("it broke")); code != exitFailed || errs.String() != "extauthz: it broke\n" {
 		t.Errorf("%d %q", code, &errs)
 	}
 }
