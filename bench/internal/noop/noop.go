@@ -54,7 +54,7 @@ type extAuthz struct {
 }
 
 // deniedBody is as long as the service's.
-const deniedBody = `{"error":"rate_limit_exceeded","message":"Too many requests for tight: the limit requests is exceeded.",` +
+const deniedBody = `{"error":"rate_limit_exceeded","message":"Too many requests: this limit is exceeded",` +
 	`"resource":"http-tight","limit":"requests","retry_after_seconds":86399.123}`
 
 // Check answers with what the service answers with.
