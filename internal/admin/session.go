@@ -4,10 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/user"
 	"time"
 
+	"github.com/extauthz/extauthz/internal/caller"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 )
@@ -80,17 +79,7 @@ func Open(ctx context.Context, t Target, log *slog.Logger) (*Session, error) {
 func (s *Session) Close() error { return s.close() }
 
 // localUser is the caller as the operating system knows it.
-func localUser(context.Context) string {
-	name := "uid " + fmt.Sprint(os.Getuid())
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return "os:" + name
-	}
-	return "os:" + name + "@" + host
-}
+func localUser(context.Context) string { return caller.OS() }
 
 // cause is who makes a change, and when.
 func (s *Session) cause(ctx context.Context) hierarchy.Cause {

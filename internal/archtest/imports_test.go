@@ -26,6 +26,7 @@ var layers = map[string]int{
 	"pkg/embedstore":  2,
 	"pkg/dynamostore": 2,
 	"internal/stack":  2,
+	"internal/caller": 2,
 	".":               3,
 	"pkg/descriptors": 4,
 
