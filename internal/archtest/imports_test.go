@@ -23,6 +23,7 @@ const module = "github.com/extauthz/extauthz"
 var layers = map[string]int{
 	"pkg/ratelimit":   0,
 	"pkg/hierarchy":   1,
+	"pkg/usage":       1,
 	"pkg/embedstore":  2,
 	"pkg/dynamostore": 2,
 	"internal/stack":  2,
@@ -39,6 +40,7 @@ var layers = map[string]int{
 	"internal/doctest":   7,
 	"cmd":                7,
 
+	"infra":            0,
 	"infra/aggregator": 3,
 
 	"integration/fleet": 7,

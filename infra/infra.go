@@ -1,0 +1,14 @@
+// Package infra holds what stands around a table in AWS: template.yaml, the
+// CloudFormation template of a stack. The aggregator, which the template runs,
+// is in infra/aggregator. docs/operations.md says how to work with both.
+//
+// The package imports nothing. Start reading at the template's parameters.
+package infra
+
+import _ "embed"
+
+// Template is the CloudFormation template of a stack. Each of its parameters
+// has a default.
+//
+//go:embed template.yaml
+var Template string

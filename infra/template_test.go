@@ -1,0 +1,150 @@
+package infra_test
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/extauthz/extauthz/infra"
+	"github.com/extauthz/extauthz/pkg/dynamostore"
+)
+
+// template is what the tests look at. Short forms of functions, such as !Ref,
+// are read as what they are given.
+type template struct {
+	Metadata struct {
+		Extauthz struct {
+			SchemaVersion int `yaml:"SchemaVersion"`
+		} `yaml:"extauthz"`
+	} `yaml:"Metadata"`
+	Parameters map[string]struct {
+		Description string  `yaml:"Description"`
+		Default     *string `yaml:"Default"`
+	} `yaml:"Parameters"`
+	Resources map[string]struct {
+		Type       string         `yaml:"Type"`
+		Properties map[string]any `yaml:"Properties"`
+	} `yaml:"Resources"`
+	Outputs map[string]struct {
+		Value string `yaml:"Value"`
+	} `yaml:"Outputs"`
+}
+
+func read(t *testing.T) *template {
+	t.Helper()
+	var tpl template
+	if err := yaml.Unmarshal([]byte(infra.Template), &tpl); err != nil {
+		t.Fatal(err)
+	}
+	return &tpl
+}
+
+// tools is the folder of what stands in for AWS.
+func tools(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("EXTAUTHZ_TOOLS")
+	if dir == "" {
+		dir = filepath.Join("..", ".tools")
+	}
+	dir = filepath.Join(dir, "aws")
+	_, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") != "true":
+		t.Skip("no cfn-lint: run `make tools`")
+	case err != nil:
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestTemplateIsClean(t *testing.T) {
+	dir := tools(t)
+	cmd := exec.CommandContext(t.Context(), "python3", filepath.Join(dir, "bin", "cfn-lint"), "--include-checks", "I", "--", "template.yaml")
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("cfn-lint: %v\n%s", err, out)
+	}
+	const most = 51200 // of a template that is sent with the request
+	if n := len(infra.Template); n > most {
+		t.Errorf("the template has %d bytes, CloudFormation takes %d", n, most)
+	}
+}
+
+func TestEveryParameterMayBeLeftOut(t *testing.T) {
+	tpl := read(t)
+	for name, p := range tpl.Parameters {
+		if p.Default == nil || p.Description == "" {
+			t.Errorf("parameter %s has no default or no description", name)
+		}
+	}
+	if got := tpl.Metadata.Extauthz.SchemaVersion; got != dynamostore.SchemaVersion {
+		t.Errorf("the template is for layout %d, the store for %d", got, dynamostore.SchemaVersion)
+	}
+	if got := tpl.Outputs["SchemaVersion"].Value; got != "1" {
+		t.Errorf("output SchemaVersion is %q", got)
+	}
+}
+
+// actions are those of DynamoDB that a policy allows, without its prefix. Other
+// services' are those of streams, keys and logs, which the code never calls.
+func actions(document any, service string) []string {
+	found := map[string]bool{}
+	for _, s := range document.(map[string]any)["Statement"].([]any) {
+		statement, ok := s.(map[string]any)
+		if !ok { // !If [CONDITION, STATEMENT, none]
+			statement = s.([]any)[1].(map[string]any)
+		}
+		if statement["Effect"] != "Allow" || statement["Sid"] == "Stream" || statement["Sid"] == "Streams" {
+			continue
+		}
+		list, ok := statement["Action"].([]any)
+		if !ok {
+			list = []any{statement["Action"]}
+		}
+		for _, a := range list {
+			if name, ok := strings.CutPrefix(a.(string), service+":"); ok {
+				found[name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+func TestPoliciesHoldWhatTheCodeCalls(t *testing.T) {
+	store := parse(t, filepath.Join("..", "pkg", "dynamostore"), "api", "charges", "others")
+	const (
+		makes    = ".createTable"         // the template does
+		registry = ".enter"               // a namespace is registered by who administers,
+		version  = ".checkSchema:PutItem" // and so is the table's layout written
+		purge    = ".remove"              // of a purge alone; a field has the same name
+	)
+	serve := store.from(t, []string{"Open", ".Close", ".Apply", ".Get", ".Mark", ".Changes", ".Items"}, makes, registry, version, purge)
+	list := store.from(t, []string{
+		"Open", ".Close", ".Get", ".Mark", ".Changes", ".Items",
+		".List", ".Events", ".Namespace", ".Namespaces", ".Orphans",
+	}, makes, registry, version, purge)
+	administer := store.from(t, store.exported(), makes)
+	// What looks through the table can't be confined.
+	confined := slices.DeleteFunc(slices.Clone(administer), func(a string) bool { return a == "Scan" || a == "BatchWriteItem" })
+
+	tpl := read(t)
+	for name, want := range map[string][]string{
+		"ServePolicy": serve, "NamespaceServePolicy": serve,
+		"ReadPolicy": list, "NamespaceReadPolicy": list,
+		"AdministerPolicy": administer, "NamespaceAdministerPolicy": confined,
+	} {
+		got := actions(tpl.Resources[name].Properties["PolicyDocument"], "dynamodb")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: what the code calls (-), what is allowed (+):\n%s", name, diff)
+		}
+	}
+}
