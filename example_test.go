@@ -41,6 +41,8 @@ func run(example func(context.Context, *extauthz.Limiter) error) {
 }
 
 // estimateAndAdjust is the README's program.
+//
+//nolint:contextcheck // Close is bounded by itself, also when the context has ended
 func estimateAndAdjust(ctx context.Context) error {
 	limiter, err := extauthz.Open(ctx, extauthz.Options{Embedded: true}) // a table: Stack: "my-app"
 	if err != nil {

@@ -41,7 +41,7 @@ func Open(ctx context.Context, o Options) (*Limiter, error) {
 	cfg := ratelimit.Config{Now: o.Now}
 	poll := time.Duration(0)
 	if o.Embedded {
-		err = s.openEmbedded()
+		err = s.openEmbedded() //nolint:contextcheck // what it does by itself ends with the store
 		poll = pollInProcess
 	} else {
 		err = s.openTable(ctx)

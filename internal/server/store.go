@@ -52,7 +52,7 @@ func openStore(ctx context.Context, c *config.Config, m *telemetry.Metrics, log 
 }
 
 func openEmbedded(ctx context.Context, c *config.Config, m *telemetry.Metrics, log *slog.Logger) (*store, error) {
-	embedded, err := embedstore.Open(embedstore.Config{
+	embedded, err := embedstore.Open(embedstore.Config{ //nolint:contextcheck // what it does by itself ends with the store
 		Path: c.Store.Path, RegisteredOnly: true,
 		OnSaveError: func(err error) {
 			log.Error("balances can't be saved, trying again: a restart would forget what was charged since", "path", c.Store.Path, "err", err)
