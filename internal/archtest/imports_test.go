@@ -54,6 +54,7 @@ var apart = []string{"internal/archtest", "integration", "internal/ddblocal", "i
 // module's own pure packages and what is listed.
 var pure = map[string][]string{
 	"pkg/ratelimit": {"github.com/hashicorp/golang-lru/v2", "github.com/cespare/xxhash/v2", "golang.org/x/sys/cpu"},
+	"pkg/usage":     {"github.com/hashicorp/golang-lru/v2", "github.com/cespare/xxhash/v2", "golang.org/x/sys/cpu"},
 }
 
 // confined says which files alone may import a module: by folder, or by prefix
