@@ -15,6 +15,7 @@ import (
 //	c/ID/KIND...      an item of the configuration
 //	l/ID/REVISION     the record of a change, in the order of revisions
 //	a/ID/ULID         an audit event, in the order of time
+//	o/ID/OPERATION    the record of an operation
 //	b/ID/KEY          a bucket
 const (
 	nameKeys  = "n/"
@@ -22,11 +23,12 @@ const (
 	itemKeys  = "c/"
 	logKeys   = "l/"
 	auditKeys = "a/"
+	doneKeys  = "o/"
 	stateKeys = "b/"
 )
 
 // owned begin the keys of what is gone once a namespace is purged.
-var owned = [...]string{itemKeys, logKeys, auditKeys, stateKeys}
+var owned = [...]string{itemKeys, logKeys, auditKeys, doneKeys, stateKeys}
 
 func nameKey(name string) string { return nameKeys + name }
 func idKey(id string) string     { return idKeys + id }

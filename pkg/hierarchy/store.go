@@ -144,8 +144,9 @@ type Event struct {
 	At       time.Time `json:"at"`
 	By       Actor     `json:"by"`
 	Action   string    `json:"action"`
+	Detail   string    `json:"detail,omitempty"` // of an Operation
 	Target   Ref       `json:"target"`
-	Revision int64     `json:"revision"` // the namespace's after the change
+	Revision int64     `json:"revision"` // the namespace's after the change; 0 of an Operation
 	// Before and After are nil where there was, or is, no such item, and for
 	// what happens to the namespace itself.
 	Before *Item `json:"before,omitempty"`
