@@ -1,0 +1,90 @@
+package dynamostore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/extauthz/extauthz/pkg/usage"
+)
+
+func TestUsageIsReadAsWritten(t *testing.T) {
+	s, _ := newStore(t)
+	ns, err := s.Namespace(t.Context(), "default")
+	if err != nil {
+		if _, err = s.Get(t.Context(), key(t, "user-123")); err != nil { // registers it
+			t.Fatal(err)
+		}
+		if ns, err = s.Namespace(t.Context(), "default"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := usage.HourOf(time.Date(2026, 11, 30, 22, 0, 0, 0, time.UTC))
+	until := time.Now().Add(time.Hour)
+	var want []Used
+	for i := range usage.Hour(5) {
+		k := UsageKey{NamespaceID: ns.ID, EntityID: "user-123", ResourceID: "gpt-4", Hour: first + i}
+		if i == 3 {
+			k.Variant = "shadow:x"
+		}
+		a := usage.Account{
+			{Born: -5, Slot: 1}: {Name: "rpm", Charged: usage.Spans{{From: 0, To: 3000}, {From: 5000, To: 6000}}, Returned: usage.Spans{{From: 0, To: 1000}}},
+			{Born: 7, Slot: 12}: {Name: "tpm", Charged: usage.Spans{{From: 1, To: 2}}, Debt: 77},
+		}
+		for version := range int64(2) {
+			read, err := s.others.GetItem(t.Context(), UsageRead(s.table, &k))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, got, err := DecodeUsage(read.Item)
+			if err != nil || got != version {
+				t.Fatalf("version %d, want %d (%v)", got, version, err)
+			}
+			if _, err := s.others.UpdateItem(t.Context(), UsageWrite(s.table, &k, a, version, until)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.others.UpdateItem(t.Context(), UsageWrite(s.table, &k, a, version, until)); err == nil {
+				t.Fatal("a version was written twice")
+			}
+		}
+		if i >= 1 && i < 4 {
+			want = append(want, Used{k, a.Totals()})
+		}
+	}
+	got, err := s.Usage(t.Context(), "default", "user-123", first+1, first+4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("written (-), read (+):\n%s", diff)
+	}
+}
+
+func TestWhatIsNoUsage(t *testing.T) {
+	for name, it := range map[string]item{
+		"no version": {attrUsed: &types.AttributeValueMemberM{}},
+		"no map":     {attrTold: numberValue(1)},
+		"a number":   {attrTold: numberValue(1), attrUsed: &types.AttributeValueMemberM{Value: item{"1/1": numberValue(1)}}},
+		"no slot":    {attrTold: numberValue(1), attrUsed: &types.AttributeValueMemberM{Value: item{"1": textValue("rpm/0-1//0")}}},
+		"no debt":    {attrTold: numberValue(1), attrUsed: &types.AttributeValueMemberM{Value: item{"1/1": textValue("rpm/0-1/")}}},
+		"no spans":   {attrTold: numberValue(1), attrUsed: &types.AttributeValueMemberM{Value: item{"1/1": textValue("rpm/x//0")}}},
+	} {
+		if a, _, err := DecodeUsage(it); err == nil {
+			t.Errorf("%s is read as %v", name, a)
+		}
+	}
+	for _, k := range [][2]string{{"namespaces", "default"}, {"id/e/user", "p"}, {"id/u/user", "b/gpt-4"}} {
+		if _, _, err := UsageOf(k[0], k[1], nil, nil, time.Now()); err == nil {
+			t.Errorf("%v is read as a bucket", k)
+		}
+	}
+	broken := item{"c1": textValue("x")}
+	if _, _, err := UsageOf("id/e/user", "b/gpt-4", broken, item{}, time.Now()); err == nil {
+		t.Error("a broken image before was read")
+	}
+	if _, _, err := UsageOf("id/e/user", "b/gpt-4", nil, broken, time.Now()); err == nil {
+		t.Error("a broken image after was read")
+	}
+}
