@@ -78,22 +78,15 @@ func TestAdminOnServer(t *testing.T) {
 
 // The admin commands on a table.
 func TestAdminOnDynamoDB(t *testing.T) {
-	var local ddblocal.Shared
-	url := local.URL(t)
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1",
-	} {
-		t.Setenv(name, value)
-	}
-	aws, err := dynamostore.LoadAWS(t.Context(), "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	url := new(ddblocal.Shared).URL(t)
+	local := localAWS(t)
 	adminScripts(t, "dynamodb", func(e *testscript.Env) error {
 		table := "extauthz-test-" + strings.ToLower(rand.Text())
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		s, err := dynamostore.Open(ctx, dynamostore.Config{AWS: aws, Table: table, EndpointURL: url, Create: true, KeepWarm: -1})
+		c := local
+		c.Table, c.EndpointURL, c.Create = table, url, true
+		s, err := dynamostore.Open(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -124,4 +117,19 @@ func serveAdmin(t *testing.T, store *embedstore.Store) string {
 	}))
 	t.Cleanup(s.Close)
 	return s.URL
+}
+
+// localAWS is a configuration of AWS that any local DynamoDB takes.
+func localAWS(t *testing.T) dynamostore.Config {
+	t.Helper()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1",
+	} {
+		t.Setenv(name, value)
+	}
+	c, err := dynamostore.LoadAWS(t.Context(), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dynamostore.Config{AWS: c, KeepWarm: -1}
 }

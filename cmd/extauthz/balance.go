@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +45,8 @@ func (w *work) balance(b *admin.Balance) error {
 		for _, l := range bucket.Limits {
 			full := "now"
 			if l.FullAfterSeconds > 0 {
-				full = "in " + seconds(l.FullAfterSeconds)
+				d := time.Duration(l.FullAfterSeconds * float64(time.Second))
+				full = "in " + max(d.Round(time.Second), time.Second).String()
 			}
 			rows = append(rows, fmt.Sprintf("%s\t%s %s\t%d\t%d\t%s\t%s", cell(bucket.Entity), l.Name, l.Text, l.Balance, l.Burst, full, bucket.Level))
 		}

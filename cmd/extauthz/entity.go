@@ -20,7 +20,7 @@ func newEntity() *cobra.Command {
 		s.setCommand("set-limits", "Set the limits of an entity"),
 		s.getCommand("get-limits", "Show the limits of an entity"),
 		s.deleteCommand("delete-limits", "Delete the limits of an entity"),
-		newEntitySetTier(), newEntitySetParent())
+		newEntitySetTier(), newEntitySetParent(), newEntityReset(), newEntityTopUp())
 	g.AddCommand(s.modeCommands()...)
 	return g
 }

@@ -100,6 +100,7 @@ func TestJSONIsAsDocumented(t *testing.T) {
 		{"item", "resource delete-defaults r -y", exitOK},
 		{"export", "limits export --manager ci", exitOK},
 		{"balance", "balance new other", exitOK},
+		{"operated", "entity reset new -r other", exitOK},
 		{"events", "audit list", exitOK},
 		{"namespaces", "namespace register a b", exitOK},
 		{"namespaces", "namespace list", exitOK},

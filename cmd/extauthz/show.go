@@ -115,7 +115,11 @@ func (w *work) events(l admin.List[hierarchy.Event], err error) error {
 		if e.By.As != "" {
 			who += " as " + shown(e.By.As)
 		}
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", stamp(e.At), who, shown(e.Action), e.Target, says(e.Before), says(e.After))
+		action := shown(e.Action)
+		if e.Detail != "" {
+			action += " " + shown(e.Detail)
+		}
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", stamp(e.At), who, action, e.Target, says(e.Before), says(e.After))
 	})
 }
 

@@ -106,9 +106,10 @@ func (c *Client) Balance(ctx context.Context, namespace string, q *BalanceQuesti
 	return post[*Balance](ctx, c, path, q)
 }
 
-// balances say what is left.
+// balances say what is left, and change it by hand.
 type balances interface {
 	Balance(ctx context.Context, namespace string, q *BalanceQuestion) (*Balance, error)
+	Operate(ctx context.Context, namespace string, o *Operation, by hierarchy.Cause) (*Operated, error)
 }
 
 // Balance is what is left of an entity's limits for a resource.
@@ -122,12 +123,22 @@ type table struct{ *dynamostore.Store }
 
 // Balance implements balances.
 func (t table) Balance(ctx context.Context, namespace string, q *BalanceQuestion) (*Balance, error) {
+	var b *Balance
+	err := t.with(ctx, namespace, func(l decision.Limiter, r ratelimit.Resolver) (err error) {
+		b, err = balance(ctx, l, r, namespace, q)
+		return err
+	})
+	return b, err
+}
+
+// with calls f with what looks at the table's buckets.
+func (t table) with(ctx context.Context, namespace string, f func(decision.Limiter, ratelimit.Resolver) error) error {
 	cache := hierarchy.NewCache(hierarchy.CacheConfig{Source: t.Store, Timeout: lookTimeout})
 	defer cache.Close()
 	l, err := ratelimit.New(ratelimit.Config{Store: t.Store, Remote: &ratelimit.Remote{WriteTimeout: lookTimeout}})
 	if err != nil {
-		return nil, fmt.Errorf("making the limiter: %w", err)
+		return fmt.Errorf("making the limiter: %w", err)
 	}
-	b, err := balance(ctx, l, cache.Resolver(namespace, hierarchy.Document{}), namespace, q)
-	return b, errors.Join(err, l.Close(ctx))
+	err = f(l, cache.Resolver(namespace, hierarchy.Document{}))
+	return errors.Join(err, l.Close(ctx))
 }

@@ -65,6 +65,8 @@ func Describe(err error) Problem {
 		taken    *hierarchy.NameTakenError
 		key      *ratelimit.InvalidKeyError
 		limit    *ratelimit.InvalidLimitError
+		no       *ratelimit.UnknownLimitError
+		cost     *ratelimit.InvalidCostError
 		table    *dynamostore.TableError
 		clock    *dynamostore.ClockError
 	)
@@ -81,6 +83,8 @@ func Describe(err error) Problem {
 		p.Code = CodeInvalidName
 	case errors.As(err, &limit):
 		p.Code, p.Hint = CodeInvalidLimit, "a limit is NAME:RATE[/PERIOD][:BURST], as in rpm:100/min:150"
+	case errors.As(err, &no), errors.As(err, &cost):
+		p.Code = CodeInvalidLimit
 	case errors.As(err, &table), errors.As(err, &clock):
 		p.Code = CodeStore
 	case errors.Is(err, context.DeadlineExceeded):

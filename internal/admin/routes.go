@@ -41,6 +41,7 @@ func (h *handler) routes() []route {
 		{"POST", "/namespaces/{namespace}/edits", h.asked(h.edit)},
 		{"GET", "/namespaces/{namespace}/events", h.asked(h.events)},
 		{"POST", "/namespaces/{namespace}/balance", h.asked(h.balance)},
+		{"POST", "/namespaces/{namespace}/operations", h.asked(h.operate)},
 	}
 }
 

@@ -81,6 +81,10 @@ func (s *Session) Close() error { return s.close() }
 // localUser is the caller as the operating system knows it.
 func localUser(context.Context) string { return caller.OS() }
 
+// Cause is who makes a change, and when, for changes that the session has no
+// verb for.
+func (s *Session) Cause(ctx context.Context) hierarchy.Cause { return s.cause(ctx) }
+
 // cause is who makes a change, and when.
 func (s *Session) cause(ctx context.Context) hierarchy.Cause {
 	if s.caller == "" {
