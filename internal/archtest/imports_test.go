@@ -31,14 +31,15 @@ var layers = map[string]int{
 	".":               3,
 	"pkg/descriptors": 4,
 
-	"internal/telemetry": 5,
-	"internal/decision":  5,
-	"internal/config":    6,
-	"internal/envoy":     6,
-	"internal/server":    6,
-	"internal/admin":     6,
-	"internal/doctest":   7,
-	"cmd":                7,
+	"internal/telemetry":  5,
+	"internal/zaelimiter": 5,
+	"internal/decision":   5,
+	"internal/config":     6,
+	"internal/envoy":      6,
+	"internal/server":     6,
+	"internal/admin":      6,
+	"internal/doctest":    7,
+	"cmd":                 7,
 
 	"infra":            0,
 	"infra/aggregator": 3,
@@ -64,7 +65,7 @@ var confined = []struct {
 	only []string
 }{
 	{"github.com/envoyproxy/go-control-plane", []string{"pkg/descriptors/envoy", "internal/envoy/"}},
-	{"github.com/aws/", []string{"pkg/dynamostore/", "internal/ddblocal/", "internal/stack/", "infra/aggregator/", "integration/fleet/", "open"}},
+	{"github.com/aws/", []string{"pkg/dynamostore/", "internal/ddblocal/", "internal/stack/", "internal/zaelimiter/", "infra/aggregator/", "integration/fleet/", "open"}},
 }
 
 // noLogic are imports that a command has no use for: it parses flags, makes one
