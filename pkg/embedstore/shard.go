@@ -15,13 +15,19 @@ type shard struct {
 	mu      sync.Mutex
 	buckets map[bucketKey]*ratelimit.State
 	changed map[bucketKey]struct{} // since the last save; nil where nothing is saved
+	most    int                    // how many buckets there may be
 	left    int                    // how many the last sweep left
 	peak    int                    // the most that buckets ever held
-	_       [24]byte               // keeps the locks of neighbours on cache lines of their own
+	swept   ratelimit.Stamp        // of the last sweep that was made for want of room
 }
 
 // errGone says that a namespace was purged since it was looked up.
 var errGone = errors.New("the namespace was purged")
+
+// roomEvery is how often, in milliseconds, a part that is as large as it may be
+// looks for buckets to forget: a flood of new ones pays for one look, not each
+// for its own.
+const roomEvery = 1000
 
 func (s *shard) get(id bucketKey) ratelimit.State {
 	s.mu.Lock()
@@ -61,6 +67,9 @@ func (s *shard) apply(id bucketKey, w *ratelimit.Write, keep ratelimit.Stamp) (r
 	if len(s.buckets) >= 2*max(s.left, minSweep/2) {
 		s.drop(w.Stamp - keep)
 	}
+	if !s.room(w.Stamp, keep) {
+		return ratelimit.State{}, ErrFull
+	}
 	if s.buckets == nil {
 		s.buckets = make(map[bucketKey]*ratelimit.State)
 	}
@@ -68,6 +77,19 @@ func (s *shard) apply(id bucketKey, w *ratelimit.Write, keep ratelimit.Stamp) (r
 	s.touch(id)
 	s.peak = max(s.peak, len(s.buckets))
 	return next, nil
+}
+
+// room reports whether one more bucket may be kept.
+func (s *shard) room(now, keep ratelimit.Stamp) bool {
+	if len(s.buckets) < s.most {
+		return true
+	}
+	if d := now - s.swept; d >= 0 && d < roomEvery {
+		return false
+	}
+	s.swept = now
+	s.drop(now - keep)
+	return len(s.buckets) < s.most
 }
 
 // touch marks a bucket to be saved.

@@ -29,6 +29,10 @@ type Config struct {
 	// Shards is how many parts with a lock of their own the buckets are spread
 	// over, rounded up to a power of two; 0 is 256.
 	Shards int
+	// MaxBuckets is how many buckets are held at once, 200 to 300 bytes each, to
+	// within what the parts differ by: beyond it a new one gets [ErrFull], and
+	// those that are there go on. 0 is 4,000,000.
+	MaxBuckets int
 	// Keep is how long a bucket is kept after it is full, so that a clock that
 	// steps back by less finds it as it was; 0 is 10 seconds, below 0 is none.
 	Keep time.Duration
@@ -40,9 +44,16 @@ type Config struct {
 const (
 	defaultShards    = 256
 	maxShards        = 1 << 16
+	defaultBuckets   = 4_000_000
 	defaultKeep      = 10 * time.Second
 	defaultKeepAudit = 90 * 24 * time.Hour
 )
+
+// ErrFull is matched by the error for a new bucket when there are as many as
+// there may be ([Config.MaxBuckets]): clients choose the names of entities, and
+// must not choose how much memory the process takes. It matches
+// [ratelimit.ErrUnusable], so that the fallback answers at once.
+var ErrFull = fmt.Errorf("%w: %w: as many buckets as there may be", ratelimit.ErrNotApplied, ratelimit.ErrUnusable)
 
 // Store keeps buckets in memory, by the identity of their keys, and the
 // configuration beside them. It is safe for concurrent use: a write changes its
@@ -99,6 +110,13 @@ func newStore(cfg Config, r records) *Store {
 		s.keepAudit = defaultKeepAudit
 	}
 	s.names.Store(&map[string]*space{})
+	most := cfg.MaxBuckets
+	if most <= 0 {
+		most = defaultBuckets
+	}
+	for i := range s.shards {
+		s.shards[i].most = (most + len(s.shards) - 1) / len(s.shards)
+	}
 	return s
 }
 
@@ -118,8 +136,8 @@ func (s *Store) shard(k bucketKey) *shard {
 
 // Apply makes one conditional change of one bucket. Where the store has a file,
 // the bucket is saved there within about a second. The errors beside
-// [*ratelimit.RefusedError] match [ratelimit.ErrNotApplied]: the context's, and
-// one that matches [hierarchy.ErrUnknownNamespace].
+// [*ratelimit.RefusedError] match [ratelimit.ErrNotApplied]: the context's,
+// [ErrFull], and one that matches [hierarchy.ErrUnknownNamespace].
 func (s *Store) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.State, error) {
 	if err := ctx.Err(); err != nil {
 		return ratelimit.State{}, fmt.Errorf("%w: %w", ratelimit.ErrNotApplied, err)

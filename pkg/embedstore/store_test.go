@@ -2,6 +2,7 @@ package embedstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/bits"
 	"runtime"
@@ -106,6 +107,28 @@ func TestMemoryFollowsUse(t *testing.T) {
 }
 
 // After a burst of many keys the table itself is given back.
+// A flood of new buckets takes no more memory than it may; what is full makes
+// room, which is looked for once a second.
+func TestFull(t *testing.T) {
+	s := New(Config{Shards: 1, MaxBuckets: 100, Keep: -1})
+	for i := range 100 {
+		apply(t, s, take(key(t, i), 10_000, 10)) // full again at 11,000
+	}
+	for _, at := range []ratelimit.Stamp{10_010, 10_500, 11_009} {
+		_, err := s.Apply(t.Context(), take(key(t, 100), at, 1))
+		if !errors.Is(err, ErrFull) || !errors.Is(err, ratelimit.ErrUnusable) || !errors.Is(err, ratelimit.ErrNotApplied) {
+			t.Fatalf("a new bucket of a full store at %d: %v, want ErrFull", at, err)
+		}
+	}
+	if s.Len() != 100 {
+		t.Errorf("%d buckets, want 100", s.Len())
+	}
+	apply(t, s, take(key(t, 100), 11_010, 1))
+	if s.Len() != 1 {
+		t.Errorf("%d buckets after the others were full, want 1", s.Len())
+	}
+}
+
 func TestShrink(t *testing.T) {
 	s := New(Config{})
 	heap := func() uint64 {
