@@ -30,6 +30,6 @@ func newAuditList() *cobra.Command {
 		case *tier != "":
 			sel.Name, sel.Kinds = *tier, []hierarchy.Kind{hierarchy.KindTier, hierarchy.KindTierResource}
 		}
-		return w.events(w.Audit(c.Context(), sel, *page))
+		return w.events(w.Audit(w.ctx(), sel, *page))
 	})
 }

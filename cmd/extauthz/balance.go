@@ -23,7 +23,7 @@ by --server.`,
 	c.Flags().StringVar(&q.Tier, "tier", "", "the `tier` to use where the entity has none")
 	return onSession(c, func(w *work, args []string) error {
 		q.Entity, q.Resource = args[0], args[1]
-		b, err := w.Balance(c.Context(), q)
+		b, err := w.Balance(w.ctx(), q)
 		if err != nil || w.form == asJSON {
 			return orJSON(w, b, err)
 		}

@@ -18,7 +18,7 @@ func (w *work) confirm(question string) error {
 		return nil
 	}
 	in, ok := w.c.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) { //nolint:gosec // a file descriptor is a small number
+	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return usage("add --yes", "there is no terminal to ask at: %s", question)
 	}
 	printf(w.c.ErrOrStderr(), "%s [y/N] ", question)

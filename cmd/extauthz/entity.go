@@ -44,7 +44,7 @@ has nothing to be said of need not be made: limits apply to it as they are.`,
 		if p.Metadata, err = parsePairs("--metadata", *metadata, "="); err != nil {
 			return usage("as in --metadata crm=42", "%s", err)
 		}
-		i, err := w.CreateEntity(c.Context(), args[0], p)
+		i, err := w.CreateEntity(w.ctx(), args[0], p)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func newEntityList(kinds []hierarchy.Kind) *cobra.Command {
 			return err
 		}
 		sel := hierarchy.Selector{Kinds: kinds, Prefix: *prefix, Resource: *resource}
-		return w.items(w.Select(c.Context(), sel, *page))
+		return w.items(w.Select(w.ctx(), sel, *page))
 	})
 }
 
@@ -106,7 +106,7 @@ func newEntitySetParent() *cobra.Command {
 
 // profile changes an entity's profile and prints it.
 func (w *work) profile(action, entity string, change func(*hierarchy.Profile)) error {
-	i, err := w.ChangeEntity(w.c.Context(), action, entity, change)
+	i, err := w.ChangeEntity(w.ctx(), action, entity, change)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ nobody more than what is gained from then on.`,
 		if len(change.Limits) == 0 && change.OnUnavailable == ratelimit.FallbackUnset {
 			return usage("add -l, as in -l rpm:100/min", "no limit is named")
 		}
-		i, err := w.SetLevel(c.Context(), verb, s.ref(args, resource()), change)
+		i, err := w.SetLevel(w.ctx(), verb, s.ref(args, resource()), change)
 		if err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (s *subject) getCommand(verb, short string) *cobra.Command {
 	c := &cobra.Command{Use: s.use(verb, ""), Short: short, Args: exactly(s.names...)}
 	resource := s.resourceOf(c)
 	return onSession(c, func(w *work, args []string) error {
-		i, err := w.Get(c.Context(), s.ref(args, resource()))
+		i, err := w.Get(w.ctx(), s.ref(args, resource()))
 		if err != nil {
 			return err
 		}
@@ -92,13 +92,13 @@ func (s *subject) deleteCommand(verb, short string) *cobra.Command {
 	addYes(c)
 	return onSession(c, func(w *work, args []string) error {
 		ref := s.ref(args, resource())
-		if _, err := w.Get(c.Context(), ref); err != nil {
+		if _, err := w.Get(w.ctx(), ref); err != nil {
 			return err
 		}
 		if err := w.confirm("delete what is said of " + ref.String() + "?"); err != nil {
 			return err
 		}
-		i, err := w.Delete(c.Context(), verb, ref)
+		i, err := w.Delete(w.ctx(), verb, ref)
 		if err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (s *subject) modeCommands() []*cobra.Command {
 			if *inherit {
 				set = ratelimit.ModeUnset
 			}
-			i, err := w.SetMode(c.Context(), s.ref(args, resource()), set)
+			i, err := w.SetMode(w.ctx(), s.ref(args, resource()), set)
 			if err != nil {
 				return err
 			}
@@ -180,7 +180,7 @@ func listCommand(verb, short string, kinds []hierarchy.Kind) *cobra.Command {
 		if err := checkPage(page); err != nil {
 			return err
 		}
-		return w.items(w.Select(c.Context(), hierarchy.Selector{Kinds: kinds, Prefix: *prefix}, *page))
+		return w.items(w.Select(w.ctx(), hierarchy.Selector{Kinds: kinds, Prefix: *prefix}, *page))
 	})
 }
 
@@ -188,7 +188,7 @@ func listCommand(verb, short string, kinds []hierarchy.Kind) *cobra.Command {
 func showCommand(noun, short string, kinds []hierarchy.Kind) *cobra.Command {
 	c := &cobra.Command{Use: "show " + noun, Short: short, Args: exactly(noun)}
 	return onSession(c, func(w *work, args []string) error {
-		items, err := w.Describe(c.Context(), hierarchy.Selector{Kinds: kinds, Name: args[0]})
+		items, err := w.Describe(w.ctx(), hierarchy.Selector{Kinds: kinds, Name: args[0]})
 		return w.items(admin.NewList(items, ""), err)
 	})
 }
@@ -199,14 +199,14 @@ func deleteAllCommand(noun, action, short string, kinds []hierarchy.Kind) *cobra
 	addYes(c)
 	return onSession(c, func(w *work, args []string) error {
 		sel := hierarchy.Selector{Kinds: kinds, Name: args[0]}
-		if _, err := w.Describe(c.Context(), sel); err != nil {
+		if _, err := w.Describe(w.ctx(), sel); err != nil {
 			return err
 		}
 		ref := hierarchy.Ref{Kind: kinds[0], Name: args[0]}
 		if err := w.confirm("delete all that is said of " + ref.String() + "?"); err != nil {
 			return err
 		}
-		items, err := w.DeleteAll(c.Context(), action, sel)
+		items, err := w.DeleteAll(w.ctx(), action, sel)
 		return w.items(admin.NewList(items, ""), err)
 	})
 }

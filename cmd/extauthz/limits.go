@@ -55,7 +55,7 @@ func (f *manifestFlags) plan(w *work) (*hierarchy.Plan, error) {
 		}
 		return nil, e
 	}
-	return w.Plan(w.c.Context(), m, f.force)
+	return w.Plan(w.ctx(), m, f.force)
 }
 
 func newLimitsPlan() *cobra.Command {
@@ -110,7 +110,7 @@ was interrupted is resumed by the same command; a second time nothing is written
 				return err
 			}
 		}
-		done, err := w.Apply(c.Context(), p, w.progress(len(p.Steps)))
+		done, err := w.Apply(w.ctx(), p, w.progress(len(p.Steps)))
 		if err != nil {
 			printf(c.ErrOrStderr(), "%d of %s made; the same command goes on from there\n", done, count(len(p.Steps), "change"))
 			return err
@@ -135,7 +135,7 @@ func (w *work) progress(all int) func(done int) {
 	}
 	stderr := w.c.ErrOrStderr()
 	f, ok := stderr.(*os.File)
-	terminal := ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor is a small number
+	terminal := ok && term.IsTerminal(int(f.Fd()))
 	last := time.Now()
 	return func(done int) {
 		switch {
@@ -198,7 +198,7 @@ has of it. As JSON it is the same text in an object.`,
 	}
 	manager := c.Flags().String("manager", "", "what this `manager` has, alone")
 	return onSession(c, func(w *work, _ []string) error {
-		m, err := w.Export(c.Context(), *manager)
+		m, err := w.Export(w.ctx(), *manager)
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func newNamespaceRegister() *cobra.Command {
 		return nil
 	}
 	return onSession(c, func(w *work, args []string) error {
-		made, err := w.Register(c.Context(), args)
+		made, err := w.Register(w.ctx(), args)
 		if len(made) == 0 || err == nil {
 			return w.namespaces(admin.NewList(made, ""), err)
 		}
@@ -46,14 +46,14 @@ func newNamespaceList(orphans bool) *cobra.Command {
 		if err := checkPage(page); err != nil {
 			return err
 		}
-		return w.namespaces(w.ListNamespaces(c.Context(), orphans, *page))
+		return w.namespaces(w.ListNamespaces(w.ctx(), orphans, *page))
 	})
 }
 
 func newNamespaceShow() *cobra.Command {
 	c := &cobra.Command{Use: "show NAME", Short: "Show a namespace", Args: exactly("NAME")}
 	return onSession(c, func(w *work, args []string) error {
-		n, err := w.Namespace(c.Context(), args[0])
+		n, err := w.Namespace(w.ctx(), args[0])
 		return w.namespace(admin.InfoOf(n), told(err, args[0]))
 	})
 }
@@ -66,13 +66,13 @@ or purged by its id. Requests for the name are refused within seconds.`,
 	}
 	addYes(c)
 	return onSession(c, func(w *work, args []string) error {
-		if _, err := w.Namespace(c.Context(), args[0]); err != nil {
+		if _, err := w.Namespace(w.ctx(), args[0]); err != nil {
 			return told(err, args[0])
 		}
 		if err := w.confirm("take the name away from the namespace " + shown(args[0]) + "?"); err != nil {
 			return err
 		}
-		n, err := w.Forget(c.Context(), args[0])
+		n, err := w.Forget(w.ctx(), args[0])
 		if err == nil && w.form == asTable {
 			printf(c.ErrOrStderr(), "to undo it: extauthz namespace recover %s\n", shown(n.ID))
 		}
@@ -83,7 +83,7 @@ or purged by its id. Requests for the name are refused within seconds.`,
 func newNamespaceRecover() *cobra.Command {
 	c := &cobra.Command{Use: "recover ID", Short: "Give a deleted namespace its name back", Args: exactly("ID")}
 	return onSession(c, func(w *work, args []string) error {
-		n, err := w.Recover(c.Context(), args[0])
+		n, err := w.Recover(w.ctx(), args[0])
 		return w.namespace(n, noOrphan(err))
 	})
 }
@@ -100,7 +100,7 @@ is no way back. It may be repeated after an interruption, and goes on from there
 			return err
 		}
 		result := purged{ID: args[0]}
-		err := w.PurgeNamespace(c.Context(), args[0], func(removed int) {
+		err := w.PurgeNamespace(w.ctx(), args[0], func(removed int) {
 			result.Removed = removed
 			if w.form == asTable {
 				printf(c.ErrOrStderr(), "%s removed\n", count(removed, "item"))

@@ -23,7 +23,7 @@ func byHand(c *cobra.Command, o *admin.Operation, check func() error) *cobra.Com
 			return err
 		}
 		o.Entity = args[0]
-		done, err := w.Operate(c.Context(), o)
+		done, err := w.Operate(w.ctx(), o)
 		if err != nil || w.form == asJSON {
 			return orJSON(w, done, err)
 		}

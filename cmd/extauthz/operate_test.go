@@ -43,7 +43,8 @@ func TestByHand(t *testing.T) {
 func charge(t *testing.T, store interface {
 	ratelimit.Store
 	hierarchy.Source
-}) {
+},
+) {
 	t.Helper()
 	cache := hierarchy.NewCache(hierarchy.CacheConfig{Source: store})
 	defer cache.Close()

@@ -15,7 +15,7 @@ import (
 
 // run runs one command line and returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot()
+	root := newRoot() //nolint:contextcheck // a command has the context that it is executed with
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

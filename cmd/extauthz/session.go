@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,9 @@ type work struct {
 	form output
 	yes  bool
 }
+
+// ctx is the command's.
+func (w *work) ctx() context.Context { return w.c.Context() }
 
 // onSession makes a command of what works on a configuration in a store.
 func onSession(c *cobra.Command, run func(w *work, args []string) error) *cobra.Command {

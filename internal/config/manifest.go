@@ -59,4 +59,3 @@ func ParseManifest(path string, text []byte) (hierarchy.Manifest, *Report) {
 	}
 	return m, r.report
 }
-

@@ -73,7 +73,7 @@ func TestManifestFaults(t *testing.T) {
 		{"- a", "must be a mapping"},
 		{"system: {limits: {rpm: 1/min}}", "the manifest has no manager"},
 		{"manager: ''", `"manager" is empty`},
-		{"manager: ci\nsytem: {}", `did you mean "system"?`},
+		{"manager: ci\nsyste: {}", `did you mean "system"?`},
 		{"manager: ci\nsystem: {limits: {rpm: ten}}", "x.yaml:2:24: "},
 		{"manager: ci\nentities: {a: {parent: a}}", "parents go round in a circle"},
 		{"manager: ci\nlimits: {}", `unknown key "limits" in the manifest`},

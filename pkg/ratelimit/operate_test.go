@@ -73,7 +73,19 @@ func TestByHand(t *testing.T) {
 		t.Fatalf("after a charge there is %v, %v", s.Find("rpm").Available(ratelimit.StampOf(now)), err)
 	}
 	make(ratelimit.PlanReset(k, &s, ratelimit.StampOf(now), nil))
+}
 
+// What a bucket hasn't is named, with what it has.
+func TestByHandRefuses(t *testing.T) {
+	k, err := ratelimit.NewKey("default", "e", "r", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := ratelimit.State{Exists: true, Limits: []ratelimit.LimitState{
+		{Params: ratelimit.ParamsOf(ratelimit.PerMinute("tpm", 1)), On: true},
+		{Params: ratelimit.ParamsOf(ratelimit.PerMinute("x", 1))},
+		{Params: ratelimit.ParamsOf(ratelimit.PerMinute("rpm", 1)), On: true},
+	}}
 	var unknown *ratelimit.UnknownLimitError
 	if _, err := ratelimit.PlanReset(k, &s, 0, []string{"x"}); !errors.As(err, &unknown) || err.Error() != `the bucket has no limit "x": it has rpm, tpm` {
 		t.Errorf("a reset of no limit: %v", err)

@@ -2,10 +2,13 @@ package hierarchytest
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -21,6 +24,7 @@ type Operated interface {
 // RunOperations tests the operations of a store. The store is as for [Run].
 func RunOperations(t *testing.T, open func(t *testing.T) Operated) {
 	t.Run("Once", func(t *testing.T) { testOnce(t, newOperations(t, open(t))) })
+	t.Run("Bad", func(t *testing.T) { testBadOperations(t, newOperations(t, open(t))) })
 	t.Run("Concurrent", func(t *testing.T) { testConcurrentOperations(t, newOperations(t, open(t))) })
 	t.Run("Refused", func(t *testing.T) { testRefusedOperation(t, newOperations(t, open(t))) })
 	t.Run("Absent", func(t *testing.T) { testAbsentBucket(t, newOperations(t, open(t))) })
@@ -117,20 +121,36 @@ func testOnce(t *testing.T, o *operations) {
 	if err := o.Operate(t.Context(), o.namespace, o.topUp(t, "ticket-2")); err != nil || o.left(t) != 20 {
 		t.Errorf("the next: %v, %d are left", err, o.left(t))
 	}
-	events := o.events(t)
-	if len(events) != 2 || events[0].Action != "top-up" || events[0].Detail != "n:10" || events[0].Target != hierarchy.EntityRef("e", "r") || events[0].By.Caller != "suite" {
-		t.Errorf("the audit has %+v", events)
-	}
 	if s := o.state(t); s.Find("n").Charged != ratelimit.Milli(100) || s.Find("n").Returned != 0 {
 		t.Errorf("counted: %+v", s.Find("n"))
 	}
+	events := o.events(t)
+	if len(events) != 2 {
+		t.Fatalf("the audit has %+v", events)
+	}
+	want := hierarchy.Event{
+		ID: events[0].ID, At: o.now.UTC(), By: hierarchy.Actor{Caller: "suite"}, Action: "top-up", Detail: "n:10", Target: hierarchy.EntityRef("e", "r"),
+	}
+	if diff := cmp.Diff(want, events[0]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What isn't an operation, or not of a namespace, is refused.
+func testBadOperations(t *testing.T, o *operations) {
+	op := o.topUp(t, "ticket")
 	if err := o.Operate(t.Context(), o.namespace+"x", op); !errors.Is(err, hierarchy.ErrUnknownNamespace) {
 		t.Errorf("in no namespace: %v", err)
 	}
-	op.ID = "a b"
-	var invalid *hierarchy.InvalidEditError
-	if err := o.Operate(t.Context(), o.namespace, op); !errors.As(err, &invalid) {
-		t.Errorf("a bad ID: %v", err)
+	for _, id := range []string{"", "a b", "\u00e9", strings.Repeat("x", 129)} {
+		op.ID = id
+		var invalid *hierarchy.InvalidEditError
+		if err := o.Operate(t.Context(), o.namespace, op); !errors.As(err, &invalid) {
+			t.Errorf("the ID %q: %v", id, err)
+		}
+	}
+	if o.left(t) != 0 || len(o.events(t)) > 0 {
+		t.Errorf("%d are left, the audit has %v", o.left(t), o.events(t))
 	}
 }
 
