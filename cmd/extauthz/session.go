@@ -23,6 +23,8 @@ const defaultServer = "127.0.0.1:6070"
 // work is one command at work.
 type work struct {
 	*admin.Session
+	target admin.Target
+
 	c    *cobra.Command
 	form output
 	yes  bool
@@ -44,7 +46,7 @@ func onSession(c *cobra.Command, run func(w *work, args []string) error) *cobra.
 		if err != nil {
 			return told(err, "")
 		}
-		w := &work{Session: s, c: c, form: *form}
+		w := &work{Session: s, target: target, c: c, form: *form}
 		if f := c.Flags().Lookup("yes"); f != nil {
 			w.yes = f.Value.String() == "true"
 		}

@@ -30,36 +30,53 @@ func newWorld() *world {
 
 // take takes an item by its keys, less the namespace's id.
 func (w *world) take(place, sk string, a attributes) {
-	kind, name, _ := strings.Cut(place, "#")
-	resource, isConfig := strings.CutPrefix(sk, skConfig+"#")
-	switch {
-	case kind == "SYSTEM" && sk == skConfig:
-		w.system(a)
-	case kind == "SYSTEM" && sk == skProvisioner:
-		w.lose(hierarchy.SystemRef(), featureManifest, "", "some of this is kept in a manifest there, which goes on changing that table: keep it as a file for limits apply, or let go of it")
-	case kind == "RESOURCE" && sk == skConfig:
-		ref := hierarchy.ResourceRef(name)
-		if l, ok := w.level(ref, a); ok {
+	switch kind, name, _ := strings.Cut(place, "#"); kind {
+	case "SYSTEM":
+		w.takeSystem(sk, a)
+	case "RESOURCE":
+		if l, ok := w.level(hierarchy.ResourceRef(name), a); ok {
 			w.doc.Resources[name] = l
 		}
-	case kind == "ENTITY" && sk == skMeta:
-		w.profile(name, a)
-	case kind == "ENTITY" && isConfig && resource == ratelimit.ReservedResource:
-		if l, ok := w.level(hierarchy.EntityRef(name, ""), a); ok {
-			e := w.doc.Entities[name]
-			e.Level = l
-			w.doc.Entities[name] = e
-		}
-	case kind == "ENTITY" && isConfig:
-		if l, ok := w.level(hierarchy.EntityRef(name, resource), a); ok {
-			e := w.doc.Entities[name]
-			if e.Resources == nil {
-				e.Resources = map[string]hierarchy.Level{}
-			}
-			e.Resources[resource] = l
-			w.doc.Entities[name] = e
-		}
+	case "ENTITY":
+		w.takeEntity(name, sk, a)
 	}
+}
+
+func (w *world) takeSystem(sk string, a attributes) {
+	switch sk {
+	case skConfig:
+		w.system(a)
+	case skProvisioner:
+		w.lose(hierarchy.SystemRef(), featureManifest, "", "some of this is kept in a manifest there, which goes on changing that table: keep it as a file for limits apply, or let go of it")
+	}
+}
+
+func (w *world) takeEntity(name, sk string, a attributes) {
+	if sk == skMeta {
+		w.profile(name, a)
+		return
+	}
+	resource, isConfig := strings.CutPrefix(sk, skConfig+"#")
+	if !isConfig {
+		return
+	}
+	if resource == ratelimit.ReservedResource {
+		resource = ""
+	}
+	l, ok := w.level(hierarchy.EntityRef(name, resource), a)
+	if !ok {
+		return
+	}
+	e := w.doc.Entities[name]
+	if resource == "" {
+		e.Level = l
+	} else {
+		if e.Resources == nil {
+			e.Resources = map[string]hierarchy.Level{}
+		}
+		e.Resources[resource] = l
+	}
+	w.doc.Entities[name] = e
 }
 
 func (w *world) lose(ref hierarchy.Ref, feature, limit, detail string) {
