@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/extauthz/extauthz/internal/ddblocal"
+	"github.com/extauthz/extauthz/pkg/dynamostore"
+	"github.com/extauthz/extauthz/pkg/hierarchy"
+)
+
+// manyEntities is how many a manifest has that is applied to a table;
+// EXTAUTHZ_TEST_ENTITIES says otherwise, as 10000.
+const manyEntities = 500
+
+// largeManifest has entities with limits of their own, in the order and form in
+// which export writes them, and every tenth below another.
+func largeManifest(n int) string {
+	var b strings.Builder
+	b.WriteString("manager: ci\nentities:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  e%05d:\n", i)
+		if i%10 > 0 {
+			fmt.Fprintf(&b, "    parent: e%05d\n    cascade: true\n", i-i%10)
+		}
+		fmt.Fprintf(&b, "    limits:\n      rpm: %d/min\n", i+1)
+	}
+	return b.String()
+}
+
+// A large manifest that is applied by a process that is killed half-way is
+// resumed by the same command; then the table says what the manifest does, and
+// nothing is left to write.
+func TestApplyIsResumedAfterAKill(t *testing.T) {
+	n := manyEntities
+	if text := os.Getenv("EXTAUTHZ_TEST_ENTITIES"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url, c, table := new(ddblocal.Shared).URL(t), localAWS(t), "extauthz-test-"+strings.ToLower(rand.Text())
+	c.Table, c.EndpointURL, c.Create = table, url, true
+	store, err := dynamostore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+		removeTable(url, table)
+	})
+	by := hierarchy.Cause{By: hierarchy.Actor{Caller: "test"}, At: time.Now()}
+	if _, err := store.RegisterNamespace(t.Context(), "default", by); err != nil {
+		t.Fatal(err)
+	}
+	manifest := filepath.Join(t.TempDir(), "large.yaml")
+	if err := os.WriteFile(manifest, []byte(largeManifest(n)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do := func(args ...string) string {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		if status := run(t.Context(), append(args, "--stack", table, "--endpoint-url", url), nil, &stdout, &stderr); status != exitOK {
+			t.Fatalf("%s: %d\n%s", args, status, stderr.String())
+		}
+		return stdout.String()
+	}
+	counted := func(out string) (p struct{ Created, Deleted, Updated, Unchanged, Applied int }) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(out), &p); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	all := counted(do("limits", "plan", "-f", manifest, "-o", "json")).Created
+
+	killHalfWay(t, store, all, "limits", "apply", "-y", "-f", manifest, "--stack", table, "--endpoint-url", url)
+	left := counted(do("limits", "plan", "-f", manifest, "-o", "json"))
+	if left.Created == 0 || left.Created == all || left.Created+left.Unchanged != all || left.Updated+left.Deleted > 0 {
+		t.Fatalf("after the kill: %+v of %d", left, all)
+	}
+	if resumed := counted(do("limits", "apply", "-y", "-f", manifest, "-o", "json")); resumed.Applied != left.Created {
+		t.Errorf("resumed: %+v, %d were left", resumed, left.Created)
+	}
+	mark, err := store.Mark(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := counted(do("limits", "apply", "-y", "-f", manifest, "-o", "json")); again.Applied != 0 || again.Unchanged != all {
+		t.Errorf("again: %+v", again)
+	}
+	if after, err := store.Mark(t.Context(), "default"); err != nil || after != mark {
+		t.Errorf("a second apply has written: %v, then %v, %v", mark, after, err)
+	}
+	if out := do("limits", "export", "--manager", "ci"); out != largeManifest(n) {
+		t.Error("the export isn't the manifest")
+	}
+}
+
+// killHalfWay runs a command in a process of its own, and kills it when at least
+// a quarter of its changes are made.
+func killHalfWay(t *testing.T, store *dynamostore.Store, all int, args ...string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // it is this program
+	cmd.Args[0] = "extauthz"                       // by which testscript.Main knows the command
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for ctx.Err() == nil {
+		m, err := store.Mark(ctx, "default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Revision > int64(all/hierarchy.MaxPuts/4) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatalf("it was done before it was killed\n%s", out.String())
+	}
+}
