@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/extauthz/extauthz/internal/ddblocal"
+	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/embedstore"
 )
 
@@ -125,6 +126,7 @@ func TestImport(t *testing.T) {
 	if got := run(t.Context(), itself, strings.NewReader(""), io.Discard, stderr); got != exitFailed || !strings.Contains(stderr.String(), "read from and written to") {
 		t.Errorf("into itself: %d, %s", got, stderr)
 	}
+	importBeside(t, url, table)
 	if whole() != before {
 		t.Errorf("the table that was read has changed:\n%s\n%s", before, whole())
 	}
@@ -132,5 +134,28 @@ func TestImport(t *testing.T) {
 		if !slices.ContainsFunc(slices.Collect(maps.Keys(printed)), func(p string) bool { return covers(field, p) }) {
 			t.Errorf("nothing has printed %s, so that nothing holds it", field)
 		}
+	}
+}
+
+// importBeside imports into a table beside the one that is read: of the two
+// places only one has to be named.
+func importBeside(t *testing.T, url, table string) {
+	t.Helper()
+	aws, err := dynamostore.LoadAWS(t.Context(), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack := table + "-here"
+	made, err := dynamostore.Open(t.Context(), dynamostore.Config{AWS: aws, Table: stack, EndpointURL: url, Create: true, KeepWarm: -1, Register: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { removeTable(url, stack) })
+	if err := made.Close(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, beside := new(bytes.Buffer), []string{"import", "zae-limiter", "--from", table, "--stack", stack, "--endpoint-url", url, "-y"}
+	if got := run(t.Context(), beside, strings.NewReader(""), stdout, io.Discard); got != exitOK || !strings.HasSuffix(stdout.String(), "\n3 changes made\n") {
+		t.Errorf("into a table beside it: %d, %s", got, stdout)
 	}
 }

@@ -41,9 +41,10 @@ type answer struct {
 		Amount   int64  `json:"refill_amount"`
 		Period   int64  `json:"refill_period_seconds"`
 	} `json:"limits"`
-	Mode     string            `json:"mode"`
-	Parent   string            `json:"parent"` // that a charge cascades to
-	Metadata map[string]string `json:"metadata"`
+	Mode      string            `json:"mode"`
+	ModeLevel string            `json:"mode_level"`
+	Parent    string            `json:"parent"` // that a charge cascades to
+	Metadata  map[string]string `json:"metadata"`
 }
 
 // resolved is an answer in the words of both.
@@ -69,14 +70,15 @@ func known() map[string]func(*resolved) {
 	}
 }
 
-// parents are those that a charge cascades to here: each by its own limits
+// parents are those that a charge cascades to here: each by its own levels
 // alone, and on to its parent's parent. The original takes the resource's and
-// the system's limits for the nearest, and ends with it.
+// the system's level for the nearest, and ends with it.
 func parents(of map[[2]string]answer, a answer) []string {
+	own := func(level string) bool { return level == "entity" || level == "entity_default" }
 	var all []string
 	for at := a; at.Parent != ""; {
 		at = of[[2]string{at.Parent, a.Resource}]
-		if at.Level == "entity" || at.Level == "entity_default" {
+		if own(at.Level) || own(at.ModeLevel) && at.Mode == "disabled" {
 			all = append(all, at.Entity)
 		}
 	}
@@ -291,6 +293,7 @@ func told() []string {
 		`default | resource "scheduled" | schedule rph`,
 		`default | entity "team" | cascade`,
 		`default | entity "user-1" | cascade`,
+		`default | entity default "switched" | parent`,
 		`default | entity default "team" | parent`,
 		`default | entity+resource "cascade-by-resource" "api" | cascade`,
 		`default | entity+resource "quotas" "api" | quota daily`,

@@ -19,6 +19,7 @@ BY = {"principal": "test"}
 ENTITIES = [
     "acme", "team", "user-1", "user-2", "user:3@x", "flags", "override", "bare", "quotas", "deep", "nobody",
     "cascade-by-default", "cascade-by-resource", "defaulted", "switched", "bypassed",
+    "below-switched",
 ]
 RESOURCES = ["gpt-4", "api", "v1/orders:list", "off", "free", "scheduled", "unheard-of"]
 
@@ -50,6 +51,7 @@ async def fill_default(r):
     await r.disable_entity("switched", **BY)
     await r.enable_entity("switched", resource="api", **BY)
     await r.bypass_entity("switched", resource="gpt-4", **BY)
+    await r.create_entity("below-switched", parent_id="switched", cascade=True, **BY)
     await r.bypass_entity("bypassed", **BY)
     await r.enable_entity("flags", **BY)
     await r.create_entity("bare", **BY)
@@ -86,7 +88,7 @@ async def answers(r):
                 "entity": entity, "resource": resource, "level": level or "none",
                 "limits": [limit.to_dict() for limit in limits or []],
                 "mode": "bypass" if access.bypass else "disabled" if access.disabled else "on",
-                "parent": parent or "",
+                "mode_level": access.disabled_level or "none", "parent": parent or "",
                 "metadata": meta.metadata if meta else {},
             })
     return found
