@@ -133,3 +133,30 @@ func localAWS(t *testing.T) dynamostore.Config {
 	}
 	return dynamostore.Config{AWS: c, KeepWarm: -1}
 }
+
+// localTable makes a table for a test, and the flags that name it.
+func localTable(t *testing.T) (*dynamostore.Store, []string) {
+	t.Helper()
+	url, c, table := new(ddblocal.Shared).URL(t), localAWS(t), "extauthz-test-"+strings.ToLower(rand.Text())
+	c.Table, c.EndpointURL, c.Create = table, url, true
+	store, err := dynamostore.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+		removeTable(url, table)
+	})
+	return store, []string{"--stack", table, "--endpoint-url", url}
+}
+
+// register registers the default namespace.
+func register(t *testing.T, store hierarchy.Namespaces) {
+	t.Helper()
+	by := hierarchy.Cause{By: hierarchy.Actor{Caller: "test"}, At: time.Now()}
+	if _, err := store.RegisterNamespace(t.Context(), "default", by); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/extauthz/extauthz/internal/ddblocal"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 )
@@ -49,22 +47,8 @@ func TestApplyIsResumedAfterAKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	url, c, table := new(ddblocal.Shared).URL(t), localAWS(t), "extauthz-test-"+strings.ToLower(rand.Text())
-	c.Table, c.EndpointURL, c.Create = table, url, true
-	store, err := dynamostore.Open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-		removeTable(url, table)
-	})
-	by := hierarchy.Cause{By: hierarchy.Actor{Caller: "test"}, At: time.Now()}
-	if _, err := store.RegisterNamespace(t.Context(), "default", by); err != nil {
-		t.Fatal(err)
-	}
+	store, flags := localTable(t)
+	register(t, store)
 	manifest := filepath.Join(t.TempDir(), "large.yaml")
 	if err := os.WriteFile(manifest, []byte(largeManifest(n)), 0o600); err != nil {
 		t.Fatal(err)
@@ -72,7 +56,7 @@ func TestApplyIsResumedAfterAKill(t *testing.T) {
 	do := func(args ...string) string {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
-		if status := run(t.Context(), append(args, "--stack", table, "--endpoint-url", url), nil, &stdout, &stderr); status != exitOK {
+		if status := run(t.Context(), append(args, flags...), nil, &stdout, &stderr); status != exitOK {
 			t.Fatalf("%s: %d\n%s", args, status, stderr.String())
 		}
 		return stdout.String()
@@ -86,7 +70,7 @@ func TestApplyIsResumedAfterAKill(t *testing.T) {
 	}
 	all := counted(do("limits", "plan", "-f", manifest, "-o", "json")).Created
 
-	killHalfWay(t, store, all, "limits", "apply", "-y", "-f", manifest, "--stack", table, "--endpoint-url", url)
+	killHalfWay(t, store, all, append([]string{"limits", "apply", "-y", "-f", manifest}, flags...)...)
 	left := counted(do("limits", "plan", "-f", manifest, "-o", "json"))
 	if left.Created == 0 || left.Created == all || left.Created+left.Unchanged != all || left.Updated+left.Deleted > 0 {
 		t.Fatalf("after the kill: %+v of %d", left, all)
@@ -94,15 +78,12 @@ func TestApplyIsResumedAfterAKill(t *testing.T) {
 	if resumed := counted(do("limits", "apply", "-y", "-f", manifest, "-o", "json")); resumed.Applied != left.Created {
 		t.Errorf("resumed: %+v, %d were left", resumed, left.Created)
 	}
-	mark, err := store.Mark(t.Context(), "default")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mark := markOf(t, store)
 	if again := counted(do("limits", "apply", "-y", "-f", manifest, "-o", "json")); again.Applied != 0 || again.Unchanged != all {
 		t.Errorf("again: %+v", again)
 	}
-	if after, err := store.Mark(t.Context(), "default"); err != nil || after != mark {
-		t.Errorf("a second apply has written: %v, then %v, %v", mark, after, err)
+	if after := markOf(t, store); after != mark {
+		t.Errorf("a second apply has written: %v, then %v", mark, after)
 	}
 	if out := do("limits", "export", "--manager", "ci"); out != largeManifest(n) {
 		t.Error("the export isn't the manifest")
@@ -119,19 +100,15 @@ func killHalfWay(t *testing.T, store *dynamostore.Store, all int, args ...string
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // it is this program
-	cmd.Args[0] = "extauthz"                       // by which testscript.Main knows the command
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Args[0] = "extauthz" // by which testscript.Main knows the command
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for ctx.Err() == nil {
-		m, err := store.Mark(ctx, "default")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Revision > int64(all/hierarchy.MaxPuts/4) {
+		if markOf(t, store).Revision > int64(all/hierarchy.MaxPuts/4) {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -142,4 +119,13 @@ func killHalfWay(t *testing.T, store *dynamostore.Store, all int, args ...string
 	if err := cmd.Wait(); err == nil {
 		t.Fatalf("it was done before it was killed\n%s", out.String())
 	}
+}
+
+func markOf(t *testing.T, store *dynamostore.Store) hierarchy.Mark {
+	t.Helper()
+	m, err := store.Mark(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

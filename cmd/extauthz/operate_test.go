@@ -3,13 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/extauthz/extauthz/internal/ddblocal"
-	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/embedstore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -23,19 +19,8 @@ func TestByHand(t *testing.T) {
 		testByHand(t, store, "--server", serveAdmin(t, store))
 	})
 	t.Run("dynamodb", func(t *testing.T) {
-		url, c, table := new(ddblocal.Shared).URL(t), localAWS(t), "extauthz-test-"+strings.ToLower(rand.Text())
-		c.Table, c.EndpointURL, c.Create = table, url, true
-		store, err := dynamostore.Open(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := store.Close(); err != nil {
-				t.Error(err)
-			}
-			removeTable(url, table)
-		})
-		testByHand(t, store, "--stack", table, "--endpoint-url", url)
+		store, flags := localTable(t)
+		testByHand(t, store, flags...)
 	})
 }
 
@@ -65,10 +50,7 @@ func testByHand(t *testing.T, store interface {
 	hierarchy.Namespaces
 }, target ...string,
 ) {
-	by := hierarchy.Cause{By: hierarchy.Actor{Caller: "test"}, At: time.Now()}
-	if _, err := store.RegisterNamespace(t.Context(), "default", by); err != nil {
-		t.Fatal(err)
-	}
+	register(t, store)
 	do := func(status int, line string, says ...string) {
 		t.Helper()
 		var out bytes.Buffer
