@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -145,6 +146,37 @@ func TestPoliciesHoldWhatTheCodeCalls(t *testing.T) {
 		got := actions(tpl.Resources[name].Properties["PolicyDocument"], "dynamodb")
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: what the code calls (-), what is allowed (+):\n%s", name, diff)
+		}
+	}
+}
+
+func TestTheAggregatorsRoleHoldsWhatItCalls(t *testing.T) {
+	role := read(t).Resources["AggregatorRole"].Properties
+	document := role["Policies"].([]any)[0].(map[string]any)["PolicyDocument"]
+	for api, service := range map[string]string{"table": "dynamodb", "archive": "s3", "queue": "sqs"} {
+		code := parse(t, filepath.Join("aggregator", "handler"), api)
+		want := slices.Sorted(maps.Keys(code.api))
+		if diff := cmp.Diff(want, actions(document, service)); diff != "" {
+			t.Errorf("of %s, what the code calls (-), what is allowed (+):\n%s", service, diff)
+		}
+	}
+}
+
+// TestTheAggregatorIsToldWhatItAsksFor compares what the template sets of its
+// environment with what it reads.
+func TestTheAggregatorIsToldWhatItAsksFor(t *testing.T) {
+	code, err := os.ReadFile(filepath.Join("aggregator", "handler", "environment.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := read(t).Resources["Aggregator"].Properties["Environment"].(map[string]any)["Variables"].(map[string]any)
+	names := regexp.MustCompile(`"(EXTAUTHZ_[A-Z_]+)"`).FindAllStringSubmatch(string(code), -1)
+	if len(names) == 0 {
+		t.Error("the aggregator reads nothing of its environment")
+	}
+	for _, n := range names {
+		if _, ok := variables[n[1]]; !ok {
+			t.Errorf("the template doesn't set %s", n[1])
 		}
 	}
 }

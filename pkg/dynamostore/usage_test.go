@@ -12,14 +12,12 @@ import (
 
 func TestUsageIsReadAsWritten(t *testing.T) {
 	s, _ := newStore(t)
+	if _, err := s.Get(t.Context(), key(t, "user-123")); err != nil { // registers the namespace
+		t.Fatal(err)
+	}
 	ns, err := s.Namespace(t.Context(), "default")
 	if err != nil {
-		if _, err = s.Get(t.Context(), key(t, "user-123")); err != nil { // registers it
-			t.Fatal(err)
-		}
-		if ns, err = s.Namespace(t.Context(), "default"); err != nil {
-			t.Fatal(err)
-		}
+		t.Fatal(err)
 	}
 	first := usage.HourOf(time.Date(2026, 11, 30, 22, 0, 0, 0, time.UTC))
 	until := time.Now().Add(time.Hour)

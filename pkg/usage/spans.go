@@ -67,7 +67,7 @@ func (s Spans) String() string {
 }
 
 // errSpans is a text that is no set of spans.
-var errSpans = errors.New("is not FROM-TO,...")
+var errSpans = errors.New("is not FROM-TO, once or more, with commas")
 
 // ParseSpans reads what [Spans.String] writes.
 func ParseSpans(text string) (Spans, error) {
