@@ -5,21 +5,31 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/extauthz/extauthz/internal/faultproxy"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 )
 
-// manyEntities is how many a manifest has that is applied to a table;
-// EXTAUTHZ_TEST_ENTITIES says otherwise, as 10000.
-const manyEntities = 500
+// manyEntities is how many a manifest has that is applied to a table.
+func manyEntities() int {
+	switch {
+	case os.Getenv("EXTAUTHZ_TEST_LONG") != "":
+		return 10_000
+	case testing.Short():
+		return 300
+	default:
+		return 1000
+	}
+}
 
 // largeManifest has entities with limits of their own, in the order and form in
 // which export writes them, and every tenth below another.
@@ -40,13 +50,7 @@ func largeManifest(n int) string {
 // resumed by the same command; then the table says what the manifest does, and
 // nothing is left to write.
 func TestApplyIsResumedAfterAKill(t *testing.T) {
-	n := manyEntities
-	if text := os.Getenv("EXTAUTHZ_TEST_ENTITIES"); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	n := manyEntities()
 	store, flags := localTable(t)
 	register(t, store)
 	manifest := filepath.Join(t.TempDir(), "large.yaml")
@@ -79,15 +83,51 @@ func TestApplyIsResumedAfterAKill(t *testing.T) {
 		t.Errorf("resumed: %+v, %d were left", resumed, left.Created)
 	}
 	mark := markOf(t, store)
-	if again := counted(do("limits", "apply", "-y", "-f", manifest, "-o", "json")); again.Applied != 0 || again.Unchanged != all {
-		t.Errorf("again: %+v", again)
-	}
+	calls := callsOf(t, &flags, func() {
+		if again := counted(do("limits", "apply", "-y", "-f", manifest, "-o", "json")); again.Applied != 0 || again.Unchanged != all {
+			t.Errorf("again: %+v", again)
+		}
+	})
 	if after := markOf(t, store); after != mark {
 		t.Errorf("a second apply has written: %v, then %v", mark, after)
+	}
+	maps.DeleteFunc(calls, func(operation string, _ int) bool { return slices.Contains(readings, operation) })
+	if len(calls) > 0 {
+		t.Errorf("a second apply has called %v", calls)
 	}
 	if out := do("limits", "export", "--manager", "ci"); out != largeManifest(n) {
 		t.Error("the export isn't the manifest")
 	}
+}
+
+// readings are the operations that write nothing.
+var readings = []string{"DescribeTable", "DescribeTimeToLive", "GetItem", "BatchGetItem", "Query", "Scan"}
+
+// callsOf counts the calls of each operation that reach the table of flags while
+// something is done by them.
+func callsOf(t *testing.T, flags *[]string, do func()) map[string]int {
+	t.Helper()
+	direct := *flags
+	at := slices.Index(direct, "--endpoint-url") + 1
+	proxy, err := faultproxy.Start(direct[at], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	*flags = slices.Clone(direct)
+	(*flags)[at] = proxy.URL
+	do()
+	*flags = direct
+	if err := proxy.Close(); err != nil {
+		t.Error(err)
+	}
+	calls := map[string]int{}
+	for _, r := range proxy.Records() {
+		calls[r.Operation]++
+	}
+	if len(calls) == 0 {
+		t.Error("no call went through the proxy")
+	}
+	return calls
 }
 
 // killHalfWay runs a command in a process of its own, and kills it when at least
