@@ -48,6 +48,7 @@ const (
 	ProblemKeys                     // its key is not PK and SK, both text
 	ProblemSchema                   // a newer program laid it out
 	ProblemForbidden                // the credentials may not use it
+	ProblemForeign                  // it has the right key, and another program's items
 )
 
 // TableError is a table that can't be used as it is. A write that fails with
@@ -67,6 +68,8 @@ func (e *TableError) Error() string {
 		s = fmt.Sprintf("the table %q does not exist: check the stack's name and the region, or let it be created (store.create: true)", e.Table)
 	case ProblemKeys:
 		s = fmt.Sprintf("the table %q is another program's, its key is not PK (S) and SK (S): give the stack another name", e.Table)
+	case ProblemForeign:
+		s = fmt.Sprintf("the table %q holds another program's items: give the stack another name", e.Table)
 	case ProblemSchema:
 		s = fmt.Sprintf("the table %q was laid out by a newer version: upgrade this program", e.Table)
 	case ProblemForbidden:

@@ -1,10 +1,16 @@
 package dynamostore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -87,6 +93,46 @@ func TestOpenNewerSchema(t *testing.T) {
 		}
 		openError(t, config(proxy.URL, s.table), ProblemSchema, says, "upgrade")
 	}
+}
+
+// TestOpenForeign: nothing is written to a table that was in use before.
+func TestOpenForeign(t *testing.T) {
+	s, proxy := newStore(t)
+	s.table = newTable(t)
+	if err := s.createTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.others.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &s.table, Item: primaryKey("theirs", "theirs")}); err != nil {
+		t.Fatal(err)
+	}
+	openError(t, config(counting(t, proxy.URL), s.table), ProblemForeign, "another program's items", "another name")
+	if it := rawAt(t, s, schemaKey, schemaKey); len(it) != 0 {
+		t.Errorf("written to it: %v", it)
+	}
+}
+
+// counting stands before a local DynamoDB, whose count of items is always 0,
+// and makes it 1. It returns its own URL.
+func counting(t *testing.T, local string) string {
+	t.Helper()
+	to, err := url.Parse(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		body = bytes.Replace(body, []byte(`"ItemCount":0`), []byte(`"ItemCount":1`), 1)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Header.Del("X-Amz-Crc32")
+		return nil
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 func TestOpenForbidden(t *testing.T) {

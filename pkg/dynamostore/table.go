@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -43,38 +44,38 @@ func (e *ClockError) Error() string {
 // prepare checks the table, and makes it first where it is missing and may be
 // made.
 func (s *Store) prepare(ctx context.Context, create bool) error {
-	err := s.checkTable(ctx)
+	items, err := s.checkTable(ctx)
 	var problem *TableError
 	if create && errors.As(err, &problem) && problem.Problem == ProblemMissing {
 		if err := s.createTable(ctx); err != nil {
 			return err
 		}
-		err = s.checkTable(ctx)
+		items, err = s.checkTable(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	return s.checkSchema(ctx)
+	return s.checkSchema(ctx, items)
 }
 
-// checkTable waits for a table that is being made, and checks its keys and the
-// clock.
-func (s *Store) checkTable(ctx context.Context) error {
+// checkTable waits for a table that is being made, checks its keys and the
+// clock, and returns how many items it held not long ago.
+func (s *Store) checkTable(ctx context.Context) (items int64, err error) {
 	for {
 		out, err := s.others.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &s.table})
 		if err != nil {
-			return s.opening("looking at the table", err)
+			return 0, s.opening("looking at the table", err)
 		}
 		if err := s.checkClock(out); err != nil {
-			return err
+			return 0, err
 		}
 		if out.Table.TableStatus != types.TableStatusCreating {
-			return s.checkKeys(out.Table)
+			return aws.ToInt64(out.Table.ItemCount), s.checkKeys(out.Table)
 		}
 		select {
 		case <-time.After(pollTable):
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the table %q to be made: %w", s.table, ctx.Err())
+			return 0, fmt.Errorf("waiting for the table %q to be made: %w", s.table, ctx.Err())
 		}
 	}
 }
@@ -116,8 +117,11 @@ func (s *Store) checkClock(out *dynamodb.DescribeTableOutput) error {
 }
 
 // checkSchema checks the version of the table's layout. The first program to
-// open a table writes its own.
-func (s *Store) checkSchema(ctx context.Context) error {
+// open a table writes its own, before anything else: a table that had items
+// before and has no version is another program's, and nothing is written to it.
+// (DynamoDB counts a table's items every six hours or so: one that was filled
+// since isn't known by that.)
+func (s *Store) checkSchema(ctx context.Context, items int64) error {
 	it := primaryKey(schemaKey, schemaKey)
 	it[attrVersion] = &types.AttributeValueMemberN{Value: strconv.Itoa(SchemaVersion)}
 	out, err := s.others.GetItem(ctx, &dynamodb.GetItemInput{
@@ -128,6 +132,9 @@ func (s *Store) checkSchema(ctx context.Context) error {
 	}
 	if len(out.Item) > 0 {
 		return s.checkVersion(out.Item)
+	}
+	if items > 0 {
+		return &TableError{Table: s.table, Problem: ProblemForeign}
 	}
 	_, err = s.others.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &s.table, Item: it,
@@ -176,12 +183,12 @@ func (s *Store) createTable(ctx context.Context) error {
 	})
 	var made *types.ResourceInUseException // by another process, at the same time
 	if errors.As(err, &made) {
-		return s.checkTable(ctx)
+		return nil
 	}
 	if err != nil {
 		return s.opening("making the table", err)
 	}
-	if err := s.checkTable(ctx); err != nil { // an expiry is for a table that is ready
+	if _, err := s.checkTable(ctx); err != nil { // an expiry is for a table that is ready
 		return err
 	}
 	_, err = s.others.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
