@@ -38,6 +38,11 @@ run: build ## the service alone, with the quickstart's configuration
 build: ## bin/extauthz
 	go build $(BUILD) -o $(BIN) ./cmd/extauthz
 
+.PHONY: aggregator
+aggregator: ## bin/aggregator-*.zip: the Lambda function that counts usage
+	tools/pack-aggregator arm64 bin/aggregator-arm64.zip
+	tools/pack-aggregator x86_64 bin/aggregator-x86_64.zip
+
 .PHONY: check
 check: ## under a minute: vet, format, import rules, short unit tests
 	go vet ./...

@@ -33,6 +33,9 @@ const region = "us-east-1"
 // the test.
 func startMoto(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a server")
+	}
 	dir := os.Getenv("EXTAUTHZ_TOOLS")
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", ".tools")
