@@ -68,6 +68,9 @@ nobody more than what is gained from then on.`,
 		if err != nil {
 			return err
 		}
+		if n := w.Units(&i); n > 1 && w.form == asTable {
+			printf(c.ErrOrStderr(), "a charge by %s costs up to %d write units: fewer limits, or shorter names, cost less\n", count(len(i.Level.Limits), "limit"), n)
+		}
 		return w.item(i)
 	})
 }

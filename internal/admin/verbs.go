@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
@@ -112,6 +113,19 @@ func (s *Session) SetLevel(ctx context.Context, action string, ref hierarchy.Ref
 		}
 		return nil
 	})
+}
+
+// Units is how many write units a charge by the limits of an item costs, at
+// most; 0 where the session isn't on a table.
+func (s *Session) Units(i *hierarchy.Item) int {
+	if _, ok := s.balances.(table); !ok {
+		return 0
+	}
+	entity := ""
+	if i.Ref.Kind.OfEntity() {
+		entity = i.Ref.Name
+	}
+	return dynamostore.WriteUnits(entity, i.Ref.Resource, i.Level.Limits)
 }
 
 // SetMode sets a level's mode; ModeUnset: the next level's from now on. A level
