@@ -13,7 +13,7 @@ import (
 // scriptCommands are what scripts have beside testscript's own commands.
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"await": scriptAwait, "signal": scriptSignal, "hold": scriptHold,
+		"await": scriptAwait, "signal": scriptSignal, "hold": scriptHold, "until": scriptUntil,
 	}
 }
 
@@ -56,4 +56,23 @@ func scriptHold(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = l.Close() })
 	ts.Setenv(args[0], l.Addr().String())
+}
+
+// scriptUntil runs a program until it prints something: until REGEXP PROGRAM
+// ARGUMENT... It is for what is in force soon, not at once.
+func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until REGEXP PROGRAM ARGUMENT...")
+	}
+	wanted, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && wanted.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%q never prints %q (%v)", args[1:], args[0], err)
+		}
+	}
 }
