@@ -170,12 +170,17 @@ function capacity (request, all, answers, units) {
 // Tokens of transactions: one that was applied is not applied again.
 const tokens = new Map()
 
+// sorted has an object's members in one order, whichever a client sent them in.
+const sorted = (_, v) => (v && typeof v === 'object' && !Array.isArray(v)
+  ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
+  : v)
+
 async function once (request, run) {
   const { ClientRequestToken: token, ReturnConsumedCapacity, ...rest } = request
   if (!token) return run()
   for (const [t, { until }] of tokens) if (until < Date.now()) tokens.delete(t)
   const known = tokens.get(token)
-  const asked = JSON.stringify(rest)
+  const asked = JSON.stringify(rest, sorted)
   if (known && known.asked !== asked) {
     throw failure('IdempotentParameterMismatchException', 'Request for the given ClientRequestToken has different parameters')
   }
