@@ -40,6 +40,24 @@ type lambda struct {
 	answers chan answer
 }
 
+// invoke hands out an event and waits for what comes of it.
+func (l *lambda) invoke(t *testing.T, event []byte) answer {
+	t.Helper()
+	late := time.After(2 * time.Minute)
+	select {
+	case l.todo <- event:
+	case <-late:
+		t.Fatal("the function never asked for an event")
+	}
+	select {
+	case got := <-l.answers:
+		return got
+	case <-late:
+		t.Fatal("the function never answered")
+	}
+	return answer{}
+}
+
 func (l *lambda) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const invocation = "/2018-06-01/runtime/invocation/"
 	if r.URL.Path == invocation+"next" {
@@ -120,9 +138,9 @@ func pack(t *testing.T) string {
 }
 
 // start runs the function with the template's environment.
-func start(t *testing.T, api, aws string, environment ...string) *exec.Cmd {
+func start(t *testing.T, program, api, aws string, environment ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), pack(t))
+	cmd := exec.CommandContext(t.Context(), program)
 	cmd.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + api, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
 		"AWS_ENDPOINT_URL=" + aws, "GOMEMLIMIT=96MiB",
@@ -216,28 +234,30 @@ func listen(t *testing.T, h http.Handler) (address string) {
 	return server.Listener.Addr().String()
 }
 
-func TestLargestBatchesWithinTheMemory(t *testing.T) {
+func TestTheFunction(t *testing.T) {
+	program := pack(t)
+	t.Run("takes the largest batches", func(t *testing.T) { largestBatches(t, program) })
+	t.Run("says what is wrong", func(t *testing.T) { wrongEnvironment(t, program) })
+}
+
+func largestBatches(t *testing.T, program string) {
 	api := &lambda{todo: make(chan []byte), answers: make(chan answer)}
 	aws := &counted{}
-	function := start(t, listen(t, api), "http://"+listen(t, aws),
+	function := start(t, program, listen(t, api), "http://"+listen(t, aws),
 		"EXTAUTHZ_TABLE=extauthz", "EXTAUTHZ_USAGE_DAYS=90", "EXTAUTHZ_AUDIT_BUCKET=archive", "EXTAUTHZ_DEAD_LETTERS_URL=http://queue")
 	charges, buckets := batch(charge)
 	expired, _ := batch(event)
-	const rounds = 2
-	for range rounds {
-		for _, b := range [][]byte{charges, expired} {
-			api.todo <- b
-			got := <-api.answers
-			if !strings.HasSuffix(got.path, "/response") || got.body != `{"batchItemFailures":null}` {
-				t.Fatalf("%s: %s", got.path, got.body)
-			}
+	for _, b := range [][]byte{expired, charges, expired} {
+		got := api.invoke(t, b)
+		if !strings.HasSuffix(got.path, "/response") || got.body != `{"batchItemFailures":null}` {
+			t.Fatalf("%s: %s", got.path, got.body)
 		}
 	}
-	if n := aws.writes.Load(); n != int64(rounds*buckets) {
-		t.Errorf("%d writes of %d buckets in %d rounds", n, buckets, rounds)
+	if n := aws.writes.Load(); n != int64(buckets) {
+		t.Errorf("%d writes of %d buckets", n, buckets)
 	}
-	if n := aws.objects.Load(); n != rounds {
-		t.Errorf("%d objects in %d rounds", n, rounds)
+	if n := aws.objects.Load(); n != 2 {
+		t.Errorf("%d objects of 2 batches", n)
 	}
 	n := most(t, function.Process.Pid)
 	t.Logf("%d buckets in a batch; at most %d MiB", buckets, n>>20)
@@ -246,11 +266,10 @@ func TestLargestBatchesWithinTheMemory(t *testing.T) {
 	}
 }
 
-func TestAWrongEnvironmentIsAnError(t *testing.T) {
+func wrongEnvironment(t *testing.T, program string) {
 	api := &lambda{todo: make(chan []byte), answers: make(chan answer)}
-	start(t, listen(t, api), "http://127.0.0.1:1", "EXTAUTHZ_TABLE=extauthz", "EXTAUTHZ_USAGE_DAYS=x")
-	api.todo <- []byte(`{"Records":[]}`)
-	if got := <-api.answers; !strings.HasSuffix(got.path, "/error") || !strings.Contains(got.body, "EXTAUTHZ_USAGE_DAYS") {
+	start(t, program, listen(t, api), "http://127.0.0.1:1", "EXTAUTHZ_TABLE=extauthz", "EXTAUTHZ_USAGE_DAYS=x")
+	if got := api.invoke(t, []byte(`{"Records":[]}`)); !strings.HasSuffix(got.path, "/error") || !strings.Contains(got.body, "EXTAUTHZ_USAGE_DAYS") {
 		t.Errorf("%s: %s", got.path, got.body)
 	}
 }
