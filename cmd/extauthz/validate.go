@@ -52,6 +52,7 @@ func invalid(path string, report *config.Report) error {
 	return &failure{
 		code:   codeConfiguration,
 		text:   fmt.Sprintf("%s can't be used: %s, %s", what, count(report.Errors(), "error"), count(report.Warnings(), "warning")),
+		hint:   "put right what is said above, and repeat the command",
 		status: exitFailed,
 	}
 }

@@ -52,6 +52,9 @@ func sentinels() map[string]error {
 	}
 }
 
+// putRight is what to do about input of which the message says all else.
+const putRight = "nothing was written: put that right, and repeat the command"
+
 // Describe is an error as a problem: what it is called, and what to do next.
 func Describe(err error) Problem {
 	if p := new(Problem); errors.As(err, &p) {
@@ -74,17 +77,17 @@ func Describe(err error) Problem {
 	case errors.As(err, &conflict):
 		p.Code, p.Hint = CodeConflict, "nothing was written: look at it again, then repeat the command"
 	case errors.As(err, &item):
-		p.Code = CodeInvalidItem
+		p.Code, p.Hint = CodeInvalidItem, putRight
 	case errors.As(err, &edit):
-		p.Code = CodeInvalidEdit
+		p.Code, p.Hint = CodeInvalidEdit, putRight
 	case errors.As(err, &taken):
 		p.Code, p.Hint = CodeNameTaken, "extauthz namespace delete "+taken.Name
 	case errors.As(err, &key):
-		p.Code = CodeInvalidName
+		p.Code, p.Hint = CodeInvalidName, putRight
 	case errors.As(err, &limit):
 		p.Code, p.Hint = CodeInvalidLimit, "a limit is NAME:RATE[/PERIOD][:BURST], as in rpm:100/min:150"
 	case errors.As(err, &no), errors.As(err, &cost):
-		p.Code = CodeInvalidLimit
+		p.Code, p.Hint = CodeInvalidLimit, putRight
 	case errors.As(err, &table), errors.As(err, &clock):
 		p.Code = CodeStore
 	case errors.Is(err, context.DeadlineExceeded):
