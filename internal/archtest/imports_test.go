@@ -31,6 +31,7 @@ var layers = map[string]int{
 	".":               3,
 	"pkg/descriptors": 4,
 
+	"internal/tlsfiles":   5,
 	"internal/telemetry":  5,
 	"internal/zaelimiter": 5,
 	"internal/decision":   5,
