@@ -30,6 +30,9 @@ type Config struct {
 	LocalShare float64
 	// DenyNoMatch is set by `no_match: deny`.
 	DenyNoMatch bool
+	// ResponseHeaders are the headers that tell clients of their limits, each one
+	// of [ResponseHeaders].
+	ResponseHeaders []string
 	// Slack is as ratelimit.Config takes it: below 0 is none.
 	Slack      time.Duration
 	Rejections Rejections

@@ -48,7 +48,7 @@ func (p process) sections(r *reader) []field {
 		p.field(r, "no_match", "no_match"),
 		p.field(r, "client_ip", "client_ip"),
 		r.later("tls", "tls"),
-		r.later("response_headers", "response_headers"),
+		p.headers(r),
 	}
 }
 

@@ -58,8 +58,11 @@ func TestDefaults(t *testing.T) {
 			Namespace:     "default",
 			OnUnavailable: ratelimit.FallbackError,
 			LocalShare:    0.1,
-			Slack:         50 * time.Millisecond,
-			Rejections:    config.Rejections{Entries: 100_000, Bytes: 64 << 20},
+
+			ResponseHeaders: []string{"retry-after", "ratelimit", "ratelimit-policy"},
+
+			Slack:      50 * time.Millisecond,
+			Rejections: config.Rejections{Entries: 100_000, Bytes: 64 << 20},
 		}
 		if diff := cmp.Diff(want, *c, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Rules" }, cmp.Ignore())); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
@@ -287,7 +290,6 @@ listen: {http: "", trusted_proxies: []}
 tls: {cert: "", key: "", client_ca: ""}
 store: {type: embedded, path: "", create: false, endpoint_url: ""}
 charge: {rejections: {}}
-response_headers: []
 rules:
   - {name: a, entity: b, independent: false, refunds: false}
 limits: {manager: ""}

@@ -95,6 +95,7 @@ func settings() []setting {
 			},
 		},
 		{key: "local_share", def: "0.1", set: setLocalShare},
+		headersSetting(),
 		{
 			key: "no_match", def: "allow",
 			set: func(c *checked, v string) (string, string) {
@@ -118,7 +119,6 @@ var laterSettings = []struct{ flag, env string }{
 	{"http", "LISTEN_HTTP"},
 	{"ratelimit-config", "RATELIMIT_CONFIG"},
 	{"", "LISTEN_TRUSTED_PROXIES"},
-	{"", "RESPONSE_HEADERS"},
 	{"", "TLS_CERT"},
 	{"", "TLS_KEY"},
 	{"", "TLS_CLIENT_CA"},

@@ -34,6 +34,9 @@ type Policy struct {
 	// InProcess says that the store is, so that no decision waits for anything:
 	// then none needs a deadline.
 	InProcess bool
+	// ResponseHeaders are the names of the headers that answers have where there
+	// is something to say, in their order; each is one that internal/envoy knows.
+	ResponseHeaders []string
 }
 
 const (

@@ -48,16 +48,18 @@ func (s *extAuthz) Check(ctx context.Context, call *authv3.CheckRequest) (*authv
 		s.cfg.ExtAuthz.Refused(refusedUnavailable.reason)
 		return unavailableResponse(), nil
 	case decision.Deny, decision.Invalid:
-		response = denyResponse(&a, req)
+		response = denyResponse(&a, policy, req)
 	}
 	response.DynamicMetadata = s.sources.of(&a, policy)
 	return response, nil
 }
 
 // allowResponse sets the headers of the deciding rule's on_allow, and removes
-// each that any other rule would set: else a client could send it.
+// each that any other rule would set: else a client could send it. The chosen
+// headers go to the client, in place of those that the backend sends.
 func allowResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Request) *authv3.CheckResponse {
-	ok := &authv3.OkHttpResponse{}
+	told := withChosen(make([]header, 0, usualHeaders), a, p.ResponseHeaders)
+	ok := &authv3.OkHttpResponse{ResponseHeadersToAdd: overwriteAll(told)}
 	if routing := p.Rules.RoutingHeaders(); len(routing) > 0 {
 		var answers []descriptors.HeaderAnswer
 		if a.Rule != nil {
@@ -89,7 +91,7 @@ func unavailableResponse() *authv3.CheckResponse {
 
 // denyResponse is the answer for a client. Envoy needs the HTTP status, and a
 // gRPC code that isn't 0.
-func denyResponse(a *decision.Answer, req *descriptors.Request) *authv3.CheckResponse {
+func denyResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Request) *authv3.CheckResponse {
 	answer := descriptors.DenialAnswer{}
 	if d := denialOf(a, []*descriptors.Request{req}); d != nil {
 		answer = *d
@@ -98,7 +100,7 @@ func denyResponse(a *decision.Answer, req *descriptors.Request) *authv3.CheckRes
 		answer.Status = httpStatus(a)
 	}
 	code := grpcCode(answer.Status)
-	headers := withWait(make([]header, 0, 4), a)
+	headers := withChosen(make([]header, 0, usualHeaders), a, p.ResponseHeaders)
 	if isGRPC(req.Headers[contentType]) {
 		// Envoy sends the body as the message, and code 14 for a 429.
 		headers = set(headers, grpcStatus, strconv.Itoa(int(code)))
@@ -117,10 +119,7 @@ func denyResponse(a *decision.Answer, req *descriptors.Request) *authv3.CheckRes
 	denied := &authv3.DeniedHttpResponse{
 		Status:  &typev3.HttpStatus{Code: typev3.StatusCode(answer.Status)}, //nolint:gosec // 3 digits
 		Body:    answer.Body,
-		Headers: make([]*corev3.HeaderValueOption, len(headers)),
-	}
-	for i, h := range headers {
-		denied.Headers[i] = overwrite(h.name, h.value)
+		Headers: overwriteAll(headers),
 	}
 	return &authv3.CheckResponse{
 		Status:       &rpcstatus.Status{Code: int32(code)}, //nolint:gosec // below 17
@@ -134,4 +133,17 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 		Header:       &corev3.HeaderValue{Key: name, Value: value},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
+}
+
+// overwriteAll is overwrite for headers that are allocated together.
+func overwriteAll(headers []header) []*corev3.HeaderValueOption {
+	if len(headers) == 0 {
+		return nil
+	}
+	all, options := make([]*corev3.HeaderValueOption, len(headers)), make([]corev3.HeaderValueOption, len(headers))
+	for i, v := range headerValues(headers) {
+		all[i] = &options[i]
+		all[i].Header, all[i].AppendAction = v, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+	}
+	return all
 }

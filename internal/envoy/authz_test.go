@@ -17,6 +17,7 @@ import (
 
 const routing = `
 no_match: deny
+response_headers: [retry-after]
 rules:
   - {name: health, match: 'request.url_path == "/healthz"', action: allow}
   - {name: closed, match: 'request.url_path == "/closed"', action: deny}

@@ -3,7 +3,6 @@ package envoy
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -12,9 +11,8 @@ import (
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
-// The headers that answers set, in lower case.
+// The headers that answers set beside those that are chosen, in lower case.
 const (
-	retryAfter  = "retry-after"
 	contentType = "content-type"
 	grpcStatus  = "grpc-status"
 
@@ -24,6 +22,9 @@ const (
 // header is one of an answer.
 type header struct{ name, value string }
 
+// usualHeaders is how many headers of an answer there is room for at first.
+const usualHeaders = 8
+
 // waitSeconds is how long to wait in whole seconds, rounded up: Envoy rounds
 // down, which invites a retry that comes too early.
 func waitSeconds(d time.Duration) int64 {
@@ -31,14 +32,6 @@ func waitSeconds(d time.Duration) int64 {
 		return 0
 	}
 	return max(1, ratelimit.WholeSeconds(d))
-}
-
-// withWait adds the wait of a denial, where there is one that helps.
-func withWait(headers []header, a *decision.Answer) []header {
-	if s := waitSeconds(a.RetryAfter); s > 0 {
-		headers = append(headers, header{retryAfter, strconv.FormatInt(s, 10)})
-	}
-	return headers
 }
 
 // set replaces the header of this name, or adds it.

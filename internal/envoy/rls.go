@@ -57,12 +57,12 @@ func (s *rateLimit) ShouldRateLimit(ctx context.Context, call *rlsv3.RateLimitRe
 	if a.Verdict == decision.Unavailable {
 		return nil, refuse(s.cfg.RateLimit, refusedUnavailable)
 	}
-	response := rateLimitResponse(&a, reqs.ptrs)
+	response := rateLimitResponse(&a, policy, reqs.ptrs)
 	response.DynamicMetadata = s.sources.of(&a, policy)
 	return response, nil
 }
 
-func rateLimitResponse(a *decision.Answer, reqs []*descriptors.Request) *rlsv3.RateLimitResponse {
+func rateLimitResponse(a *decision.Answer, p *decision.Policy, reqs []*descriptors.Request) *rlsv3.RateLimitResponse {
 	response := &rlsv3.RateLimitResponse{
 		OverallCode: codeOf(a.Verdict),
 		Statuses:    make([]*rlsv3.RateLimitResponse_DescriptorStatus, len(a.Parts)),
@@ -70,9 +70,11 @@ func rateLimitResponse(a *decision.Answer, reqs []*descriptors.Request) *rlsv3.R
 	for i := range a.Parts {
 		response.Statuses[i] = descriptorStatus(&a.Parts[i])
 	}
+	headers := withChosen(make([]header, 0, usualHeaders), a, p.ResponseHeaders)
 	if a.Verdict != decision.Allow {
-		deny(response, a, reqs)
+		headers = deny(response, headers, a, reqs)
 	}
+	response.ResponseHeadersToAdd = headerValues(headers)
 	return response
 }
 
@@ -93,11 +95,7 @@ func descriptorStatus(p *decision.Part) *rlsv3.RateLimitResponse_DescriptorStatu
 	}
 	s.CurrentLimit = currentLimit(&l.Limit)
 	s.LimitRemaining = saturate(l.Remaining())
-	wait := l.FullAfter
-	if p.Verdict != decision.Allow {
-		wait = l.RetryAfter
-	}
-	if seconds := waitSeconds(wait); seconds > 0 {
+	if seconds := resetSeconds(l, p.Verdict != decision.Allow); seconds > 0 {
 		s.DurationUntilReset = &durationpb.Duration{Seconds: seconds}
 	}
 	return s
@@ -137,24 +135,34 @@ func saturate(n int64) uint32 {
 	return uint32(min(max(n, 0), math.MaxUint32))
 }
 
-// deny adds what a denial says beside its code. It has a body only where the
-// rule gives one: Envoy would send it to gRPC clients too, with our content type
-// in place of theirs.
-func deny(response *rlsv3.RateLimitResponse, a *decision.Answer, reqs []*descriptors.Request) {
-	headers := withWait(make([]header, 0, 2), a)
-	if d := denialOf(a, reqs); d != nil {
-		if d.Body != "" {
-			response.RawBody = []byte(d.Body)
-			if d.ContentType != "" {
-				headers = set(headers, contentType, d.ContentType)
-			}
+// deny adds what a denial says beside its code, and to its headers. It has a
+// body only where the rule gives one: Envoy would send it to gRPC clients too,
+// with our content type in place of theirs.
+func deny(response *rlsv3.RateLimitResponse, headers []header, a *decision.Answer, reqs []*descriptors.Request) []header {
+	d := denialOf(a, reqs)
+	if d == nil {
+		return headers
+	}
+	if d.Body != "" {
+		response.RawBody = []byte(d.Body)
+		if d.ContentType != "" {
+			headers = set(headers, contentType, d.ContentType)
 		}
-		headers = withConfigured(headers, d.Headers)
 	}
-	for _, h := range headers {
-		// RawValue would be an empty header to Envoy.
-		response.ResponseHeadersToAdd = append(response.ResponseHeadersToAdd, &corev3.HeaderValue{Key: h.name, Value: h.value})
+	return withConfigured(headers, d.Headers)
+}
+
+// headerValues are headers as RLS has them, allocated together.
+func headerValues(headers []header) []*corev3.HeaderValue {
+	if len(headers) == 0 {
+		return nil
 	}
+	all, values := make([]*corev3.HeaderValue, len(headers)), make([]corev3.HeaderValue, len(headers))
+	for i, h := range headers {
+		all[i] = &values[i]
+		all[i].Key, all[i].Value = h.name, h.value // RawValue would be an empty header to Envoy
+	}
+	return all
 }
 
 // denialOf is what the deciding rule's on_deny says, or nil. It speaks of

@@ -34,6 +34,7 @@ const (
 )
 
 const twoLimits = `
+response_headers: [retry-after]
 rules:
   - name: tenant
     match: domain == "edge" && has(descriptor.tenant)
@@ -126,8 +127,12 @@ func TestHits(t *testing.T) {
 func TestNeverHasNoRetryAfter(t *testing.T) {
 	w := newWorld(t, `{rules: [{name: all, match: 'domain == "d"', entity: "${descriptor.e}", consume: {tokens: 11}, default_limits: {tokens: 10/hour}}]}`)
 	got := w.limit(t, "d", descriptor("e", "x"))
-	if got.GetOverallCode() != over || len(got.GetResponseHeadersToAdd()) != 0 {
+	if got.GetOverallCode() != over {
 		t.Errorf("more than the bucket holds: %v", got)
+	}
+	want := []*corev3.HeaderValue{{Key: "ratelimit", Value: `"tokens";r=10`}, {Key: "ratelimit-policy", Value: `"tokens";q=10;w=3600`}}
+	if diff := cmp.Diff(want, got.GetResponseHeadersToAdd(), protocmp.Transform()); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
 	}
 }
 
@@ -149,6 +154,7 @@ rules:
 
 func TestOnDenyInRateLimit(t *testing.T) {
 	w := newWorld(t, `
+response_headers: [retry-after]
 rules:
   - name: own
     match: domain == "d"

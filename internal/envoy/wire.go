@@ -22,8 +22,8 @@ const (
 	httpHeaders       protowire.Number = 3
 )
 
-// usualHeaders is how many headers there is room for at first.
-const usualHeaders = 16
+// requestHeaders is how many headers of a request there is room for at first.
+const requestHeaders = 16
 
 // readCheck reads a CheckRequest into an empty one.
 func readCheck(wire []byte, to *authv3.CheckRequest) bool {
@@ -75,7 +75,7 @@ func merge(to proto.Message, rest [2][]byte) bool {
 
 // readHTTP reads the texts, the size and the headers; a body of bytes is rare.
 func readHTTP(wire []byte, to *authv3.AttributeContext_HttpRequest) bool {
-	to.Headers = make(map[string]string, usualHeaders)
+	to.Headers = make(map[string]string, requestHeaders)
 	texts := [...]*string{1: &to.Id, 2: &to.Method, 4: &to.Path, 5: &to.Host, 6: &to.Scheme, 7: &to.Query, 8: &to.Fragment, 10: &to.Protocol, 11: &to.Body}
 	return readFields(wire, func(n protowire.Number, value []byte) bool {
 		if n == httpHeaders {

@@ -27,6 +27,8 @@ func policyOf(c *config.Config, limits ratelimit.Resolver, inProcess bool) *deci
 		LocalShare:    c.LocalShare,
 		Timeout:       c.DecisionTimeout,
 		InProcess:     inProcess,
+
+		ResponseHeaders: c.ResponseHeaders,
 	}
 }
 
