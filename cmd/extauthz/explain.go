@@ -141,7 +141,7 @@ func (f *explainFlags) explain(ctx context.Context, stderr io.Writer, q *admin.Q
 		}
 		return e, nil
 	}
-	loaded, report := config.Load(f.config, config.Options{})
+	loaded, report := config.Load(f.config, config.Options{LeaveFiles: true})
 	if report.Err() != nil {
 		if *f.form == asTable {
 			printf(stderr, "%s", report)

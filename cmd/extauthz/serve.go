@@ -41,8 +41,7 @@ func serve(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	load := func() (*config.Config, *config.Report) { return config.Load(path, config.Options{Flags: c.Flags()}) }
-	loaded, report := load()
+	loaded, report := config.Load(path, config.Options{Flags: c.Flags()})
 	if report.Err() != nil {
 		printf(c.ErrOrStderr(), "%s", report)
 		return invalid(path, report)
@@ -55,10 +54,14 @@ func serve(c *cobra.Command, _ []string) error {
 	}
 	server.LogProblems(c.Context(), log, report)
 	defer server.TuneGC()()
+	// The files that it names are watched, and refused, for themselves.
+	reload := func() (*config.Config, *config.Report) {
+		return config.Load(path, config.Options{Flags: c.Flags(), LeaveFiles: true})
+	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	return server.Run(c.Context(), server.Options{
-		Config: loaded, Reload: load, Hangup: hangup, Version: version, Log: log, Level: level,
+		Config: loaded, Reload: reload, Hangup: hangup, Version: version, Log: log, Level: level,
 	})
 }

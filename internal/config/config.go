@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/extauthz/extauthz/internal/tlsfiles"
 	"github.com/extauthz/extauthz/pkg/descriptors"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -16,6 +17,7 @@ type Config struct {
 	Sum  string // the beginning of the SHA-256 of the file's bytes, in hex
 
 	Listen Listen
+	TLS    tlsfiles.Files // of the gRPC and metrics ports; no Cert: they speak plain text
 	Store  Store
 	Log    Log
 
@@ -85,6 +87,9 @@ func RestartNeeded(old, new *Config) []string {
 	var keys []string
 	if old.Listen != new.Listen {
 		keys = append(keys, "listen")
+	}
+	if old.TLS != new.TLS {
+		keys = append(keys, "tls")
 	}
 	if old.Store != new.Store {
 		keys = append(keys, "store")

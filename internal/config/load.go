@@ -24,6 +24,9 @@ const MaxBytes = 16 << 20
 type Options struct {
 	// Flags are those that [Flags] made, once they are parsed; nil: none are set.
 	Flags *pflag.FlagSet
+	// LeaveFiles leaves the files unread that the configuration names, for who
+	// doesn't use them, or uses them already and hears of their faults otherwise.
+	LeaveFiles bool
 }
 
 // Load reads a configuration file, with the environment and the flags over it,
@@ -114,7 +117,7 @@ func (r *reader) config(opts Options) *Config {
 		r.report.add(&Problem{Message: err.Error()})
 		return nil
 	}
-	settled := l.settle()
+	settled := l.settle(opts)
 	limits := c.Limits
 	c = settled.Config
 	c.Limits = limits

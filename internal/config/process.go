@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/viper"
 
 	"github.com/extauthz/extauthz/internal/config/yamltree"
+	"github.com/extauthz/extauthz/internal/tlsfiles"
 	"github.com/extauthz/extauthz/pkg/descriptors"
 )
 
@@ -39,6 +40,7 @@ func (p process) sections(r *reader) []field {
 	rejections := section("rejections", p.field(r, "entries", "charge.rejections.entries"), p.field(r, "bytes", "charge.rejections.bytes"))
 	return []field{
 		section("listen", listen...),
+		section("tls", p.field(r, tlsfiles.Cert, keyCert), p.field(r, tlsfiles.Key, keyKey), p.field(r, tlsfiles.ClientCA, keyClientCA)),
 		section("store", store...),
 		section("charge", p.field(r, "slack", "charge.slack"), rejections),
 		p.field(r, "namespace", "namespace"),
@@ -47,7 +49,6 @@ func (p process) sections(r *reader) []field {
 		p.field(r, "local_share", "local_share"),
 		p.field(r, "no_match", "no_match"),
 		p.field(r, "client_ip", "client_ip"),
-		r.later("tls", "tls"),
 		p.headers(r),
 	}
 }
@@ -132,7 +133,7 @@ func (l *layers) problem(s *setting, warning bool, message, hint string) {
 }
 
 // settle checks every setting and takes it.
-func (l *layers) settle() *checked {
+func (l *layers) settle(opts Options) *checked {
 	c := &checked{}
 	all := settings()
 	byKey := map[string]*setting{}
@@ -150,6 +151,7 @@ func (l *layers) settle() *checked {
 		}
 	}
 	l.addresses(byKey)
+	l.checkTLS(c.TLS, byKey, opts.LeaveFiles)
 	return c
 }
 

@@ -230,12 +230,12 @@ func TestOutsideTheFile(t *testing.T) {
 			},
 		},
 		"later": {
-			env:  map[string]string{"EXTAUTHZ_LISTEN_HTTP": ":1", "EXTAUTHZ_TLS_CERT": "c"},
+			env:  map[string]string{"EXTAUTHZ_LISTEN_HTTP": ":1", "EXTAUTHZ_LISTEN_TRUSTED_PROXIES": "c"},
 			args: []string{"--http", ":1", "--ratelimit-config", "d"},
 			want: []string{
 				"--http: the flag is not supported yet", "EXTAUTHZ_LISTEN_HTTP: the variable is not supported yet",
 				"--ratelimit-config: the flag is not supported yet",
-				"EXTAUTHZ_TLS_CERT: the variable is not supported yet",
+				"EXTAUTHZ_LISTEN_TRUSTED_PROXIES: the variable is not supported yet",
 			},
 		},
 		"the embedded store": {
@@ -287,7 +287,6 @@ func TestOutsideTheFile(t *testing.T) {
 func TestLaterOff(t *testing.T) {
 	const text = `
 listen: {http: "", trusted_proxies: []}
-tls: {cert: "", key: "", client_ca: ""}
 store: {type: embedded, path: "", create: false, endpoint_url: ""}
 charge: {rejections: {}}
 rules:
@@ -332,7 +331,7 @@ func TestPathOfTheEmbeddedStore(t *testing.T) {
 
 func TestRestartNeeded(t *testing.T) {
 	load := func(text string) *config.Config {
-		c, report := config.Parse("x.yaml", []byte(text), config.Options{})
+		c, report := config.Parse("x.yaml", []byte(text), config.Options{LeaveFiles: true})
 		if c == nil {
 			t.Fatal(report)
 		}
@@ -345,6 +344,7 @@ func TestRestartNeeded(t *testing.T) {
 		"charge: {slack: 1ms}\nlisten: {admin: 'unix:/x'}":   {"listen", "charge.slack"},
 		"store: {type: dynamodb}":                            {"store"},
 		"charge: {rejections: {bytes: 1MiB}}":                {"charge.rejections"},
+		"tls: {cert: c, key: k}":                             {"tls"},
 	} {
 		if diff := cmp.Diff(want, config.RestartNeeded(old, load(text))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", text, diff)

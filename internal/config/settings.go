@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ func (s *setting) env() []string {
 
 // settings are all that can be set, with their defaults.
 func settings() []setting {
-	return append(storeSettings(), []setting{
+	return slices.Concat(storeSettings(), tlsSettings(), []setting{
 		{
 			key: "listen.grpc", flag: "grpc", def: ":8081", usage: "`address` for gRPC: host:port, [::1]:port or unix:/path",
 			set: func(c *checked, v string) (string, string) {
@@ -110,7 +111,7 @@ func settings() []setting {
 				return "", ""
 			},
 		},
-	}...)
+	})
 }
 
 // laterSettings are those that nothing heeds yet, by the names of their flags,
@@ -119,9 +120,6 @@ var laterSettings = []struct{ flag, env string }{
 	{"http", "LISTEN_HTTP"},
 	{"ratelimit-config", "RATELIMIT_CONFIG"},
 	{"", "LISTEN_TRUSTED_PROXIES"},
-	{"", "TLS_CERT"},
-	{"", "TLS_KEY"},
-	{"", "TLS_CLIENT_CA"},
 }
 
 // oneOf complains of a value that isn't among those that are known.

@@ -51,8 +51,8 @@ func GRPCOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
 }
 
 // newGRPC makes the server of both services, health and reflection.
-func newGRPC(cfg envoy.Config, log *slog.Logger, panicked func()) (*grpc.Server, *health.Server) {
-	s := grpc.NewServer(GRPCOptions(log, panicked)...)
+func newGRPC(cfg envoy.Config, log *slog.Logger, panicked func(), more ...grpc.ServerOption) (*grpc.Server, *health.Server) {
+	s := grpc.NewServer(append(GRPCOptions(log, panicked), more...)...)
 	envoy.Register(s, cfg)
 	h := health.NewServer()
 	for _, name := range healthNames {

@@ -79,7 +79,8 @@ type server struct {
 	core     *core
 	policies *policies
 	ready    *readiness
-	watcher  *watcher // nil: the configuration isn't watched
+	watcher  *watcher      // nil: the configuration isn't watched
+	tls      *certificates // nil: there are none
 
 	grpc         *grpc.Server
 	health       *health.Server
@@ -97,7 +98,7 @@ type httpServer struct {
 func start(ctx context.Context, o *Options) (*server, error) {
 	s := &server{options: o}
 	if err := s.prepare(ctx); err != nil {
-		return nil, errors.Join(err, s.closeListeners(), s.closeCore(ctx))
+		return nil, errors.Join(err, s.closeListeners(), s.tls.close(), s.closeCore(ctx))
 	}
 	return s, nil
 }
@@ -111,11 +112,16 @@ func (s *server) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	s.policies = newPolicies(o, s.core)
+	if o.Config.TLS.Cert != "" {
+		if s.tls, err = newCertificates(ctx, o.Config.TLS, s.core.metrics.TLS(), o.Log); err != nil {
+			return err
+		}
+	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
 	if o.Reload != nil && o.Config.Path != "" {
-		if s.watcher, err = newWatcher(o.Config.Path, o.Config.Sum, o.Log); err != nil {
+		if s.watcher, err = newWatcherSince(o.Config.Path, o.Config.Sum, o.Log); err != nil {
 			return err
 		}
 	}
@@ -123,7 +129,7 @@ func (s *server) prepare(ctx context.Context) (err error) {
 	s.grpc, s.health = newGRPC(envoy.Config{
 		Decider: s.core.decider, Policy: s.policies.inForce,
 		RateLimit: metrics.Calls(telemetry.ProtocolRateLimit), ExtAuthz: metrics.Calls(telemetry.ProtocolExtAuthz),
-	}, o.Log, metrics.Panicked)
+	}, o.Log, metrics.Panicked, s.tls.secureGRPC(o.Config.Listen.GRPC)...)
 	return nil
 }
 
@@ -136,9 +142,10 @@ func (s *server) open(ctx context.Context) (err error) {
 	for _, p := range []struct {
 		name, address string
 		handler       func(host string) http.Handler
+		tls           *certificates
 	}{
-		{"listen.metrics", addresses.Metrics, func(string) http.Handler { return metricsHandler(s.core.metrics, s.ready) }},
-		{"listen.admin", addresses.Admin, s.adminHandler},
+		{"listen.metrics", addresses.Metrics, func(string) http.Handler { return metricsHandler(s.core.metrics, s.ready) }, s.tls},
+		{"listen.admin", addresses.Admin, s.adminHandler, nil},
 	} {
 		if p.address == "" {
 			continue
@@ -151,7 +158,9 @@ func (s *server) open(ctx context.Context) (err error) {
 		if err != nil { // a socket has no host
 			host = ""
 		}
-		s.http = append(s.http, httpServer{newHTTP(p.handler(host), s.options.Log), l})
+		h := newHTTP(p.handler(host), s.options.Log)
+		p.tls.secureHTTP(h, p.address)
+		s.http = append(s.http, httpServer{h, l})
 	}
 	return nil
 }
@@ -210,7 +219,7 @@ func (s *server) run(ctx context.Context) error {
 	})
 	for _, h := range s.http {
 		group.Go(func() error {
-			if err := h.server.Serve(h.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			if err := h.serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serving %s: %w", h.listener.Addr(), err)
 			}
 			return nil
@@ -246,9 +255,13 @@ func (s *server) closeCore(ctx context.Context) error {
 	return s.core.close(ctx)
 }
 
-// reloads loads the configuration when it has changed, or when it is asked for.
+// reloads loads certificates when they have changed, and the configuration then
+// or when it is asked for.
 func (s *server) reloads(ctx context.Context) {
 	var group errgroup.Group
+	if s.tls != nil {
+		group.Go(func() error { return s.tls.run(ctx) })
+	}
 	if w := s.watcher; w != nil {
 		group.Go(func() error {
 			w.run(ctx, func() { s.policies.reload(ctx) })
@@ -267,7 +280,7 @@ func (s *server) reloads(ctx context.Context) {
 		}
 	})
 	if err := group.Wait(); err != nil {
-		s.options.Log.Warn("ending the watch of the configuration", "err", err)
+		s.options.Log.Warn("ending the watch of files", "err", err)
 	}
 }
 

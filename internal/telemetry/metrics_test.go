@@ -49,6 +49,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	m.Buckets(func() int { return 0 })
 	m.Limiter(func() ratelimit.Stats { return ratelimit.Stats{} })
 	m.Limits(func() hierarchy.CacheStats { return hierarchy.CacheStats{} })
+	m.TLS()
 	want := map[string][]string{}
 	for name, labels := range descriptions(t, m) {
 		if strings.HasPrefix(name, namespace+"_") {
@@ -103,6 +104,7 @@ func filled(t *testing.T) *Metrics {
 	m.duration.WithLabelValues(ProtocolRateLimit).Observe(0.001)
 	m.storeSeconds.WithLabelValues("get").Observe(0.001)
 	m.Reloaded("abc", time.Unix(1, 0))
+	m.TLS().Reloaded(time.Unix(1, 0))
 	return m
 }
 
