@@ -96,10 +96,11 @@ func around(t *testing.T, services ...*service) *world {
 	type listeners struct {
 		Admin, RateLimit, ExtAuthz, LLM, Backend, GRPCBackend int
 		Services                                              []endpoint
+		TLS                                                   string // folder of the services' certificates; empty: they have none
 	}
 	l := listeners{
 		Admin: freePort(t), RateLimit: freePort(t), ExtAuthz: freePort(t), LLM: freePort(t),
-		Backend: backend.HTTPPort(), GRPCBackend: backend.GRPCPort(),
+		Backend: backend.HTTPPort(), GRPCBackend: backend.GRPCPort(), TLS: services[0].tls,
 	}
 	for _, s := range services {
 		l.Services = append(l.Services, s.endpoint)
@@ -157,6 +158,7 @@ type service struct {
 	metrics string // host:port
 	admin   string // host:port
 	env     []string
+	tls     string // folder of tls.crt, tls.key and ca.crt; empty: none
 }
 
 // newService starts a service with the rules and limits given.
