@@ -148,6 +148,13 @@ func TestLargestNumbers(t *testing.T) {
 	}
 }
 
+func TestNoResetWhereNoWaitHelps(t *testing.T) {
+	l := &ratelimit.LimitStatus{Limit: ratelimit.PerMinute("l", 5), Cost: 6, Violated: true, Never: true}
+	if got := appendValue(nil, xReset, &decision.Answer{}, l); got != nil {
+		t.Errorf("%s: %s of a request that never passes", xReset, got)
+	}
+}
+
 // TestNextTokenBeforeTheWait holds that a client that waits for the next token
 // waits no longer than one that is told when to come again, and that there is
 // one more token then.
