@@ -58,10 +58,11 @@ func (c *claims) each(bucket string, f func(w *write)) {
 
 // charged are the buckets that a request is charged to.
 func (c *claims) charged(r *request) []string {
-	if c.Parent == "" {
-		return []string{r.bucket}
+	all := []string{r.bucket}
+	for _, p := range c.Parents {
+		all = append(all, p.Bucket)
 	}
-	return []string{r.bucket, c.Parent}
+	return all
 }
 
 // envelope is invariant 1: over the stamps of the applied charges, in any
@@ -158,8 +159,8 @@ func (c *claims) conserved(bucket string) []string {
 
 // balanced is invariants 3 to 5 of a process, for each bucket: all that it is
 // known to have charged admitted somebody or was given back, and nobody was
-// admitted uncharged. Of one that was killed, what was charged and not told is
-// lost.
+// admitted uncharged. One that was killed may have charged for nobody what it had
+// in flight then, and no more.
 func (c *claims) balanced(h *history) []string {
 	type account struct{ charged, credited, admitted, back ratelimit.Millitokens }
 	accounts := map[string]*account{}
@@ -189,11 +190,38 @@ func (c *claims) balanced(h *history) []string {
 	}
 	var faults []string
 	for bucket, a := range accounts {
-		if a.charged < a.admitted || h.ended && a.charged-a.credited != a.admitted-a.back {
-			faults = append(faults, fmt.Sprintf("balance: %s, %s: %+v", h.name, bucket, *a))
+		lost := a.charged - a.credited - (a.admitted - a.back)
+		flying := c.inFlight(h, bucket)
+		if a.charged < a.admitted || h.ended && lost != 0 || lost > flying {
+			faults = append(faults, fmt.Sprintf("balance: %s, %s: %+v, %d in flight", h.name, bucket, *a, flying))
 		}
 	}
 	return faults
+}
+
+// inFlight is what the requests that were in flight in a bucket when their process
+// was killed come to; 0 of one that ended in order.
+func (c *claims) inFlight(h *history, bucket string) ratelimit.Millitokens {
+	var sum ratelimit.Millitokens
+	for _, r := range h.requests {
+		if !h.ended && slices.Contains(c.charged(r), bucket) && c.flying(h, r, bucket) {
+			sum += r.cost
+		}
+	}
+	return sum
+}
+
+// flying reports whether a request was in flight in a bucket when its process was
+// killed: a write that was under way with it had charged the bucket, and the
+// request had no answer yet, or was told no so late that this may not have been
+// given back by then.
+func (c *claims) flying(h *history, r *request, bucket string) bool {
+	if r.verdict == "admitted" || r.verdict != "" && h.last-r.told > int64(2*c.WriteTimeout+scheduling) {
+		return false
+	}
+	return slices.ContainsFunc(h.writes, func(w *write) bool {
+		return w.bucket == bucket && w.charged > 0 && w.outcome == "applied" && w.came >= r.asked && (r.verdict == "" || w.sent <= r.told)
+	})
 }
 
 // proven is invariant 2: each denial had, within the poll floor, a state of the

@@ -86,6 +86,15 @@ func TestChecker(t *testing.T) {
 		{"balance", func(_ *claims, h *history) { // the same, and it was killed
 			h.writes[1].outcome, h.requests[2].verdict, h.ended = "", "failed", false
 		}},
+		{"", func(_ *claims, h *history) { // charged for nobody, as it was killed at once
+			h.requests[1].verdict, h.ended, h.last = "failed", false, h.requests[1].told
+		}},
+		{"", func(_ *claims, h *history) { // the same, and nobody was told
+			h.requests[1].verdict, h.ended, h.last = "", false, 9*s
+		}},
+		{"balance", func(_ *claims, h *history) { // it had the time to give that back
+			h.requests[1].verdict, h.ended, h.last = "failed", false, 9*s
+		}},
 		{"false reject", func(_ *claims, h *history) { h.writes[2].state.Balance = 1000 }}, // a token was there
 		{"false reject", func(_ *claims, h *history) { h.writes[2].came = 6 * s }},         // not yet known
 		{"false reject", func(_ *claims, h *history) { // by a state of long ago
@@ -93,7 +102,7 @@ func TestChecker(t *testing.T) {
 			h.requests[3].asked = 4 * s
 		}},
 		{"balance", func(c *claims, _ *history) { // admitted, and the parent was not charged
-			c.Parent, c.Above = "above", c.Limit
+			c.Parents = []parent{{"above", c.Limit}}
 		}},
 	} {
 		claims := honest()

@@ -142,14 +142,18 @@ func (f *fleet) killSome(t *testing.T, all []*child, rng *rand.Rand) {
 	}
 }
 
-// TestCascades charges a parent with each bucket, which holds less than they do
-// together, while everything goes wrong and processes are killed: both are
-// charged or none, also where one was and the other could not be.
+// TestCascades charges a parent with each of twenty buckets, and its own parent
+// too; one of them holds less than all below together. Everything goes wrong, and
+// processes are killed: all three are charged or none, also where some were and
+// another could not be, but for what a process had in flight when it was killed.
 func TestCascades(t *testing.T) {
 	for _, seed := range seeds(t) {
 		f := newFleet(t, rough(seed))
-		f.Buckets = names(10)
-		f.Parent, f.Above = "everybody", ratelimit.Custom("n", 600, 1, time.Hour)
+		f.Buckets = names(20)
+		f.Parents = []parent{
+			{"team", ratelimit.Custom("n", 600+300*int64(seed%2), 1, time.Hour)},
+			{"everybody", ratelimit.Custom("n", 900-300*int64(seed%2), 1, time.Hour)},
+		}
 		f.Deadline, f.WriteTimeout = 2*time.Second, 600*time.Millisecond // two must answer in time
 		f.proxy.Set(wrongs(seed))
 		all := f.start(t, processes)

@@ -174,10 +174,11 @@ func (f *fleet) histories(t *testing.T) []*history {
 
 // buckets are all that are charged.
 func (f *fleet) buckets() []string {
-	if f.Parent == "" {
-		return f.Buckets
+	all := slices.Clone(f.Buckets)
+	for _, p := range f.Parents {
+		all = append(all, p.Bucket)
 	}
-	return append(slices.Clone(f.Buckets), f.Parent)
+	return all
 }
 
 // items are the buckets as the table has them.
@@ -210,7 +211,7 @@ func (f *fleet) drain(t *testing.T) map[string]int64 {
 	alone := f.orders
 	left := map[string]int64{}
 	for _, bucket := range f.buckets() {
-		alone.Parent, alone.Limit = "", f.limitOf(bucket)
+		alone.Parents, alone.Limit = nil, f.limitOf(bucket)
 		l, err := ratelimit.New(ratelimit.Config{Store: f.store, Resolver: family{alone}, Now: f.Clock.now})
 		if err != nil {
 			t.Fatal(err)

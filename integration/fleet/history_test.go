@@ -108,7 +108,8 @@ type write struct {
 // history is what one process did.
 type history struct {
 	name     string
-	ended    bool // in order: all that it sent has come back
+	ended    bool  // in order: all that it sent has come back
+	last     int64 // what it wrote down last
 	requests []*request
 	writes   []*write
 }
@@ -135,6 +136,7 @@ func readHistory(name, path string) (*history, error) {
 		if err := json.Unmarshal(line, &e); err != nil {
 			return nil, fmt.Errorf("reading a history: %w: %s", err, line)
 		}
+		h.last = e.At
 		switch e.What {
 		case "asked":
 			r := &request{bucket: e.Bucket, cost: e.Cost, asked: e.At}

@@ -43,8 +43,7 @@ type orders struct {
 
 	Buckets []string // entities, hammered one after the other
 	Limit   ratelimit.Limit
-	Parent  string          // is charged with each bucket; empty: nobody is
-	Above   ratelimit.Limit // of the parent
+	Parents []parent // are charged with each bucket, the nearest first
 	Expires bool
 
 	Callers  int
@@ -58,6 +57,12 @@ type orders struct {
 
 	Deadline     time.Duration // of a request
 	WriteTimeout time.Duration
+}
+
+// parent is a bucket above others.
+type parent struct {
+	Bucket string
+	Limit  ratelimit.Limit
 }
 
 // clock is a clock that all processes share: the machine's, or one that runs
@@ -236,27 +241,29 @@ func (o *observed) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.Sta
 	return s, err
 }
 
-// family is a resolver for buckets that are alike, and their parent if there is
-// one.
+// family is a resolver for buckets that are alike, and their parents if there are
+// any.
 type family struct{ orders }
 
 // Resolve implements ratelimit.Resolver.
 func (f family) Resolve(_ context.Context, q ratelimit.Query) (ratelimit.Resolution, error) {
 	targets := []ratelimit.Target{{Key: q.Key, Limits: []ratelimit.Limit{f.limitOf(q.Key.Entity())}, Expires: f.Expires}}
-	if f.Parent != "" {
-		k, err := ratelimit.NewKey(q.Key.Namespace(), f.Parent, q.Key.Resource(), "")
+	for _, p := range f.Parents {
+		k, err := ratelimit.NewKey(q.Key.Namespace(), p.Bucket, q.Key.Resource(), "")
 		if err != nil {
 			return ratelimit.Resolution{}, err
 		}
-		targets = append(targets, ratelimit.Target{Key: k, Limits: []ratelimit.Limit{f.Above}, Expires: f.Expires})
+		targets = append(targets, ratelimit.Target{Key: k, Limits: []ratelimit.Limit{p.Limit}, Expires: f.Expires})
 	}
 	return ratelimit.Resolution{Targets: targets}, nil
 }
 
 // limitOf is the limit of a bucket.
 func (o orders) limitOf(bucket string) ratelimit.Limit {
-	if bucket == o.Parent {
-		return o.Above
+	for _, p := range o.Parents {
+		if bucket == p.Bucket {
+			return p.Limit
+		}
 	}
 	return o.Limit
 }
