@@ -129,6 +129,9 @@ func testIsolation(t *testing.T, s *suite) {
 		if got := len(w.list(t, hierarchy.Selector{}, 0)); got != len(refs) {
 			t.Errorf("namespace %q lists %d of %d items", w.ns.Name, got, len(refs))
 		}
+		if got := len(w.events(t, hierarchy.Selector{})); got != 1+len(refs) {
+			t.Errorf("namespace %q has %d events of its registration and %d items", w.ns.Name, got, len(refs))
+		}
 		if got := len(w.events(t, hierarchy.Selector{Kinds: []hierarchy.Kind{hierarchy.KindSystem}})); got != 1 {
 			t.Errorf("namespace %q has %d events of one edit", w.ns.Name, got)
 		}

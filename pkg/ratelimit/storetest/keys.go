@@ -34,6 +34,7 @@ func testKeys(t *testing.T, s suite) {
 		strings.Repeat("%", 400), strings.Repeat("\u00e9", 3_000), "<script>", "a\r\nb", "*", "?", "..", "../a",
 	} {
 		add("default", u+entity, "api", "")
+		add("acme", u+entity, "api", "")
 	}
 	for _, resource := range []string{"API", "api/", "/v1/orders?x=1", "api\x00", strings.Repeat("r", 400), strings.Repeat("r", 401), "gpt-4", "gpt-4.0"} {
 		add("default", u+"a", resource, "")
