@@ -21,10 +21,11 @@ const (
 	// exhausted.
 	maxPollFloor = 250 * time.Millisecond
 
-	// Many callers that are answered at once come back at once, too: waiting a
-	// moment for them spares a write that carries the first one alone.
+	// Many callers that are answered at once come back at once, too: waiting
+	// until all are there, for a moment at most, spares a write that carries
+	// the first of them alone, while the others wait for two.
 	crowd  = 16
-	gather = time.Millisecond
+	gather = 2 * time.Millisecond
 
 	// retryBase is the first wait after a write that was certainly not applied.
 	retryBase = 5 * time.Millisecond
@@ -52,11 +53,13 @@ type actor struct {
 	known bool // the sight was told by the store
 	sight
 
-	pace    pace
-	lost    int       // races lost in a row, see fitting
-	retries int       // writes in a row that were not applied
-	held    int       // times in a row that the process had no write left
-	wakeAt  time.Time // of the timer that is set, by the steady clock; zero for none
+	pace     pace
+	answered int       // by the last write, where that was a crowd; else 0
+	gatherBy time.Time // when they are waited for no longer, by the steady clock
+	lost     int       // races lost in a row, see fitting
+	retries  int       // writes in a row that were not applied
+	held     int       // times in a row that the process had no write left
+	wakeAt   time.Time // of the timer that is set, by the steady clock; zero for none
 }
 
 // flight is a request to the store that is out.
@@ -217,7 +220,19 @@ func (a *actor) wait(now instant) time.Duration {
 	} else if n > 0 {
 		wait = max(wait, secondFlight-now.steady.Sub(a.flights[n-1].sent))
 	}
+	if len(a.queue) < a.answered {
+		wait = max(wait, a.gatherBy.Sub(now.steady))
+	}
 	return wait
+}
+
+// gather has the next write wait for those whom this one answered, for half of
+// what it took at most.
+func (a *actor) gather(f *flight, now instant) {
+	a.answered = 0
+	if n := len(f.jobs); n >= crowd {
+		a.answered, a.gatherBy = n+len(a.queue), now.steady.Add(min(gather, now.steady.Sub(f.sent)/2))
+	}
 }
 
 // wake sets a timer to go on.
@@ -245,9 +260,13 @@ func (a *actor) sweep(now instant) {
 }
 
 // retire ends an actor that has nothing to do; one that was throttled stays
-// until it has its pace again.
+// until it has its pace again, one that answered a crowd while it waits for it.
 func (a *actor) retire(now instant) {
 	if len(a.queue) > 0 || len(a.flights) > 0 {
+		return
+	}
+	if wait := a.gatherBy.Sub(now.steady); a.answered > 0 && wait > 0 {
+		a.wake(now, wait)
 		return
 	}
 	if a.pace.rate < startPace && now.steady.Sub(a.pace.throttled) < time.Minute {
@@ -267,9 +286,7 @@ func (a *actor) landed(f *flight, s State, err error) {
 	var refused *RefusedError
 	switch {
 	case err == nil:
-		if len(f.jobs) >= crowd {
-			a.pace.hold(now.steady.Add(gather))
-		}
+		a.gather(f, now)
 		a.observe(s, f.stamp, now)
 		a.lost, a.retries = 0, 0
 		a.succeed(f, s, now)

@@ -66,7 +66,7 @@ func TestACrowdIsGathered(t *testing.T) {
 		w.in(0, again)
 	}
 	w.run(end.Add(time.Second))
-	if got.admitted < 35_000 || got.admitted < 200*w.writes {
+	if got.admitted < 35_000 || got.admitted < 240*w.writes {
 		t.Errorf("%d charges in %d writes", got.admitted, w.writes)
 	}
 }
