@@ -78,10 +78,6 @@ func (r *reader) level(into *hierarchy.Level, fallbacks bool) []field {
 			if !ok {
 				return
 			}
-			if s == ratelimit.ModeOn.String() { // whatever the next level says
-				into.Mode = ratelimit.ModeOn
-				return
-			}
 			if into.Mode, ok = ratelimit.ParseMode(s); !ok {
 				complaint, hint := oneOf(s, "disabled", "bypass", "on")
 				r.fault(value, complaint, hint)

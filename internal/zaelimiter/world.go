@@ -174,8 +174,7 @@ func (w *world) finish(name string) (hierarchy.Document, []Loss) {
 	}
 	slices.SortFunc(w.losses, func(a, b Loss) int {
 		return cmp.Or(
-			cmp.Compare(a.Target.Kind, b.Target.Kind), cmp.Compare(a.Target.Name, b.Target.Name), cmp.Compare(a.Target.Resource, b.Target.Resource),
-			cmp.Compare(a.Feature, b.Feature), cmp.Compare(a.Limit, b.Limit), cmp.Compare(a.Detail, b.Detail),
+			a.Target.Compare(b.Target), cmp.Compare(a.Feature, b.Feature), cmp.Compare(a.Limit, b.Limit), cmp.Compare(a.Detail, b.Detail),
 		)
 	})
 	return w.doc, w.losses

@@ -48,7 +48,7 @@ func (s *Store) Events(ctx context.Context, namespace string, sel hierarchy.Sele
 		return hierarchy.EventListing{}, err
 	}
 	var l hierarchy.EventListing
-	last, err := place(p)
+	last, err := p.Key()
 	if err != nil {
 		return hierarchy.EventListing{}, err
 	}
@@ -59,7 +59,7 @@ func (s *Store) Events(ctx context.Context, namespace string, sel hierarchy.Sele
 		}
 		for i := range found {
 			if len(l.Events) == p.Size() {
-				l.Next = pageAt(last)
+				l.Next = hierarchy.PageAt(last)
 				return l, nil
 			}
 			last = found[i].ID
@@ -71,7 +71,7 @@ func (s *Store) Events(ctx context.Context, namespace string, sel hierarchy.Sele
 			return l, nil
 		}
 	}
-	l.Next = pageAt(last)
+	l.Next = hierarchy.PageAt(last)
 	return l, nil
 }
 

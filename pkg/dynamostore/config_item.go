@@ -227,10 +227,6 @@ func mode(value types.AttributeValue, into *ratelimit.Mode) error {
 	if err := rawText(value, &text); err != nil {
 		return err
 	}
-	if text == ratelimit.ModeOn.String() {
-		*into = ratelimit.ModeOn
-		return nil
-	}
 	var ok bool
 	if *into, ok = ratelimit.ParseMode(text); !ok {
 		return fmt.Errorf("says %q", text)

@@ -2,7 +2,6 @@ package dynamostore
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,18 +101,6 @@ func prefixesOf(k hierarchy.Kind, s *hierarchy.Selector) []string {
 	return []string{base + hashed}
 }
 
-// place is the key that a page begins behind, empty for the first page; pageAt
-// is the Page.After of one. People hand it back, and may hand in anything.
-func place(p hierarchy.Page) (string, error) {
-	key, err := base64.RawURLEncoding.DecodeString(p.After)
-	if err != nil {
-		return "", fmt.Errorf("%q is no page of this list", p.After)
-	}
-	return string(key), nil
-}
-
-func pageAt(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
-
 // mostQueries bounds one call of List and of Events that selects little of much.
 const mostQueries = 50
 
@@ -125,7 +112,7 @@ func (s *Store) List(ctx context.Context, namespace string, sel hierarchy.Select
 		return hierarchy.Listing{}, err
 	}
 	l := lister{store: s, id: id, selector: &sel, limit: p.Size()}
-	if l.last, err = place(p); err == nil {
+	if l.last, err = p.Key(); err == nil {
 		err = l.list(ctx)
 	}
 	if err != nil {
@@ -157,7 +144,7 @@ func (l *lister) list(ctx context.Context) error {
 	for _, prefix := range prefixes(l.selector) {
 		for more := l.last < prefix+behind; more; {
 			if len(l.Items) == l.limit || l.queries == mostQueries {
-				l.Next = pageAt(l.last)
+				l.Next = hierarchy.PageAt(l.last)
 				return nil
 			}
 			var err error

@@ -80,12 +80,11 @@ func state(value types.AttributeValue, into *hierarchy.NamespaceState) error {
 	if err := rawText(value, &text); err != nil {
 		return err
 	}
-	for *into = range hierarchy.NamespacePurging + 1 {
-		if into.String() == text {
-			return nil
-		}
+	var ok bool
+	if *into, ok = hierarchy.ParseNamespaceState(text); !ok {
+		return fmt.Errorf("says %q: upgrade this program", text)
 	}
-	return fmt.Errorf("says %q: upgrade this program", text)
+	return nil
 }
 
 // Mark implements hierarchy.Source with one strongly consistent read.

@@ -216,22 +216,6 @@ func (r *registry) due(every time.Duration) map[string]string {
 	return names
 }
 
-// recheck checks the namespaces in use now and then, until ctx ends.
-func (r *registry) recheck(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		checking, done := context.WithTimeout(ctx, checkTimeout)
-		r.check(checking, every)
-		done()
-	}
-}
-
 // findNamespace looks a namespace up, and registers it if it is new and may be
 // registered by being used.
 func (s *Store) findNamespace(ctx context.Context, name string, open bool) (string, error) {

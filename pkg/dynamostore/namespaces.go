@@ -167,15 +167,12 @@ func (s *Store) register(ctx context.Context, name string, c hierarchy.Cause) (h
 func (s *Store) newNamespace(ctx context.Context, name string, c hierarchy.Cause) (hierarchy.Namespace, error) {
 	made := step{
 		action: hierarchy.ActionRegister, cause: c,
-		next: hierarchy.Namespace{Name: name, ID: newID(), CreatedAt: kept(c.At)},
+		next: hierarchy.Namespace{Name: name, ID: newID(), CreatedAt: hierarchy.Kept(c.At)},
 	}
 	made.others = []types.TransactWriteItem{s.put(nameItem(name, made.next.ID), notThere)}
 	err := s.take(ctx, &head{}, &made)
 	return made.next, err
 }
-
-// kept is a time as it is kept: to the millisecond.
-func kept(t time.Time) time.Time { return time.UnixMilli(t.UnixMilli()).UTC() }
 
 // namespace is the head of the namespace that a name leads to, if it does.
 func (s *Store) namespace(ctx context.Context, name string) (head, error) {
@@ -221,7 +218,7 @@ func (s *Store) listNamespaces(ctx context.Context, list, id string, p hierarchy
 		KeyConditionExpression: new("PK = :p"), ExpressionAttributeValues: item{":p": textValue(list)},
 		Limit: new(int32(min(p.Size(), hierarchy.MaxItems))), //nolint:gosec // at most 100
 	}
-	after, err := place(p)
+	after, err := p.Key()
 	if err != nil {
 		return hierarchy.NamespaceListing{}, err
 	}
@@ -256,7 +253,7 @@ func (s *Store) listNamespaces(ctx context.Context, list, id string, p hierarchy
 	}
 	if more {
 		last, err := textOf(found[len(found)-1], attrSK)
-		l.Next = pageAt(last)
+		l.Next = hierarchy.PageAt(last)
 		return l, err
 	}
 	return l, nil
@@ -273,7 +270,7 @@ func (s *Store) DeleteNamespace(ctx context.Context, name string, c hierarchy.Ca
 			return hierarchy.Namespace{}, err
 		}
 		was := head{Namespace: ns, exists: true}
-		ns.State, ns.DeletedAt = hierarchy.NamespaceDeleted, kept(c.At)
+		ns.State, ns.DeletedAt = hierarchy.NamespaceDeleted, hierarchy.Kept(c.At)
 		gone := step{action: hierarchy.ActionDelete, cause: c, next: ns, others: []types.TransactWriteItem{
 			{Delete: &types.Delete{
 				TableName: &s.table, Key: primaryKey(namespacesKey, name),

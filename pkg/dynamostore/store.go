@@ -144,10 +144,12 @@ func (s *Store) tend(c *Config) {
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())
 	if every := or(c.KeepWarm, defaultKeepWarm); every > 0 {
-		s.running.Go(func() { s.keepWarm(ctx, every) })
+		warm := func(ctx context.Context) { s.keepWarm(ctx, every) }
+		s.running.Go(func() { often(ctx, every, s.timeout, warm) })
 	}
 	if every := or(c.Recheck, defaultRecheck); every > 0 {
-		s.running.Go(func() { s.registry.recheck(ctx, every) })
+		check := func(ctx context.Context) { s.registry.check(ctx, every) }
+		s.running.Go(func() { often(ctx, every, checkTimeout, check) })
 	}
 }
 

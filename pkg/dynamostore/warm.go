@@ -23,9 +23,15 @@ func (s *Store) ping(ctx context.Context) {
 	_, _ = s.charges.GetItem(ctx, &dynamodb.GetItemInput{TableName: &s.table, Key: primaryKey(schemaKey, schemaKey)})
 }
 
-// keepWarm pings whenever nothing else was asked for as long as every, until
-// ctx ends.
-func (s *Store) keepWarm(ctx context.Context, every time.Duration) {
+// keepWarm pings if nothing else was asked for as long as idle.
+func (s *Store) keepWarm(ctx context.Context, idle time.Duration) {
+	if now := s.now().UnixMilli(); now-s.lastCall.Load() >= idle.Milliseconds() {
+		s.ping(ctx)
+	}
+}
+
+// often calls f every so often, each time with within to take, until ctx ends.
+func often(ctx context.Context, every, within time.Duration, f func(context.Context)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -34,10 +40,8 @@ func (s *Store) keepWarm(ctx context.Context, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		if now := s.now().UnixMilli(); now-s.lastCall.Load() >= every.Milliseconds() {
-			pinging, done := context.WithTimeout(ctx, s.timeout)
-			s.ping(pinging)
-			done()
-		}
+		bounded, done := context.WithTimeout(ctx, within)
+		f(bounded)
+		done()
 	}
 }

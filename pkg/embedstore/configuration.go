@@ -2,7 +2,6 @@ package embedstore
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -208,18 +207,17 @@ func (s *Store) Events(ctx context.Context, namespace string, sel hierarchy.Sele
 // page calls f for each record under a prefix until as many are taken as the
 // page has room for, and returns where the next begins.
 func page(r reader, prefix string, p hierarchy.Page, down bool, f func(value []byte) (taken bool, err error)) (next string, err error) {
-	after := ""
-	if p.After != "" {
-		b, err := base64.RawURLEncoding.DecodeString(p.After)
-		if err != nil {
-			return "", fmt.Errorf("%q is no page of this list", p.After)
-		}
-		after = prefix + string(b)
+	after, err := p.Key()
+	if err != nil {
+		return "", err
+	}
+	if after != "" {
+		after = prefix + after
 	}
 	room, last := p.Size(), ""
 	err = r.scan(prefix, after, down, func(key string, value []byte) (bool, error) {
 		if room == 0 {
-			next = base64.RawURLEncoding.EncodeToString([]byte(last))
+			next = hierarchy.PageAt(last)
 			return false, nil
 		}
 		taken, err := f(value)

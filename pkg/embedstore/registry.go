@@ -46,13 +46,12 @@ func (n *namespaceRecord) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	for _, state := range []hierarchy.NamespaceState{hierarchy.NamespaceActive, hierarchy.NamespaceDeleted, hierarchy.NamespacePurging} {
-		if state.String() == j.State {
-			*n = namespaceRecord{j.Name, j.ID, state, j.CreatedAt, j.DeletedAt, j.Revision}
-			return nil
-		}
+	state, ok := hierarchy.ParseNamespaceState(j.State)
+	if !ok {
+		return fmt.Errorf("the state %q of a namespace is not known", j.State)
 	}
-	return fmt.Errorf("the state %q of a namespace is not known", j.State)
+	*n = namespaceRecord{j.Name, j.ID, state, j.CreatedAt, j.DeletedAt, j.Revision}
+	return nil
 }
 
 // active is the namespace that a name leads to.
@@ -132,7 +131,7 @@ func (s *Store) change(
 	if err := c.Check(); err != nil {
 		return hierarchy.Namespace{}, err
 	}
-	c.At = time.UnixMilli(c.At.UnixMilli()).UTC()
+	c.At = hierarchy.Kept(c.At)
 	s.registering.Lock() // what charges see follows the records, in their order
 	defer s.registering.Unlock()
 	var ns hierarchy.Namespace

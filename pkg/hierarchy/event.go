@@ -13,14 +13,14 @@ func (e *Edit) Items(revision int64) []Item {
 	items := make([]Item, len(e.Puts))
 	for i := range e.Puts {
 		items[i] = e.Puts[i].Item
-		items[i].Revision, items[i].UpdatedAt = revision, moment(e.At)
+		items[i].Revision, items[i].UpdatedAt = revision, Kept(e.At)
 	}
 	return items
 }
 
 // Change is the record of the edit, made at a revision. Stores call it.
 func (e *Edit) Change(revision int64) Change {
-	c := Change{Revision: revision, At: moment(e.At), Refs: make([]Ref, len(e.Puts))}
+	c := Change{Revision: revision, At: Kept(e.At), Refs: make([]Ref, len(e.Puts))}
 	for i := range e.Puts {
 		c.Refs[i] = e.Puts[i].Item.Ref
 	}
@@ -66,8 +66,8 @@ func newEvent(c Cause, action string, target Ref, revision int64, i int) Event {
 	_ = id.SetTime(uint64(max(0, c.At.UnixMilli())))
 	entropy := binary.BigEndian.AppendUint64(nil, uint64(max(0, revision)))
 	_ = id.SetEntropy(append(entropy, 0, byte(i))) //nolint:gosec // i is below MaxPuts
-	return Event{ID: id.String(), At: moment(c.At), By: c.By, Action: action, Target: target, Revision: revision}
+	return Event{ID: id.String(), At: Kept(c.At), By: c.By, Action: action, Target: target, Revision: revision}
 }
 
-// moment is a time as it is kept: in UTC, to the millisecond.
-func moment(t time.Time) time.Time { return time.UnixMilli(t.UnixMilli()).UTC() }
+// Kept is a time as stores keep it: in UTC, to the millisecond.
+func Kept(t time.Time) time.Time { return time.UnixMilli(t.UnixMilli()).UTC() }

@@ -1,6 +1,7 @@
 package hierarchy
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -62,6 +63,11 @@ type Ref struct {
 	Kind     Kind
 	Name     string // of the entity or the tier; empty for other kinds
 	Resource string // where the kind is about one resource; else empty
+}
+
+// Compare orders refs by kind, then by name, then by resource.
+func (r Ref) Compare(o Ref) int {
+	return cmp.Or(cmp.Compare(r.Kind, o.Kind), cmp.Compare(r.Name, o.Name), cmp.Compare(r.Resource, o.Resource))
 }
 
 // SystemRef names the system's item.

@@ -148,7 +148,7 @@ func (i *Item) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	var ok bool
-	if got.Level.Mode, ok = parseMode(j.Mode); !ok {
+	if got.Level.Mode, ok = ratelimit.ParseMode(j.Mode); !ok && j.Mode != "" {
 		return fmt.Errorf("mode %q is not known: written by a newer version", j.Mode)
 	}
 	if got.Level.OnUnavailable, ok = ratelimit.ParseFallback(j.OnUnavailable); !ok && j.OnUnavailable != "" {
@@ -160,14 +160,4 @@ func (i *Item) UnmarshalJSON(b []byte) error {
 	}
 	*i = got
 	return nil
-}
-
-// parseMode reads each mode that an item can have, none of them too.
-func parseMode(s string) (ratelimit.Mode, bool) {
-	for _, m := range []ratelimit.Mode{ratelimit.ModeUnset, ratelimit.ModeOn} {
-		if s == m.String() {
-			return m, true
-		}
-	}
-	return ratelimit.ParseMode(s)
 }

@@ -31,7 +31,7 @@ func anyItem() *rapid.Generator[Item] {
 				Name: anyName().Draw(t, "name"), Resource: anyName().Draw(t, "resource"),
 			},
 			Revision: rapid.Int64().Draw(t, "revision"), Deleted: rapid.Bool().Draw(t, "deleted"),
-			UpdatedAt: moment(time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "at"))),
+			UpdatedAt: Kept(time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "at"))),
 			Manager:   rapid.String().Draw(t, "manager"),
 			Level: Level{
 				Mode:          ratelimit.Mode(rapid.IntRange(0, int(ratelimit.ModeBypass)).Draw(t, "mode")),

@@ -2,6 +2,7 @@ package hierarchy
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -75,6 +76,12 @@ func (s NamespaceState) String() string {
 		return stateNames[s]
 	}
 	return "unknown"
+}
+
+// ParseNamespaceState reads what String writes.
+func ParseNamespaceState(s string) (NamespaceState, bool) {
+	i := slices.Index(stateNames[:], s)
+	return NamespaceState(max(i, 0)), i >= 0 //nolint:gosec // one of three
 }
 
 // NamespaceListing is a part of a list of namespaces. Next is empty at the end.

@@ -92,7 +92,7 @@ func (o *Operation) Check() error {
 
 // Record is what is kept of an operation. Stores call it.
 func (o *Operation) Record() Operated {
-	return Operated{At: moment(o.At), By: o.By, Action: o.Action, Detail: o.Detail, Bucket: o.Key.ID()}
+	return Operated{At: Kept(o.At), By: o.By, Action: o.Action, Detail: o.Detail, Bucket: o.Key.ID()}
 }
 
 // Event is the audit event of an operation. Its revision is 0: the
@@ -103,7 +103,7 @@ func (o *Operation) Event() (Event, error) {
 		return Event{}, fmt.Errorf("making an audit event: %w", err)
 	}
 	return Event{
-		ID: id.String(), At: moment(o.At), By: o.By, Action: o.Action, Detail: o.Detail,
+		ID: id.String(), At: Kept(o.At), By: o.By, Action: o.Action, Detail: o.Detail,
 		Target: EntityRef(o.Key.Entity(), o.Key.Resource()),
 	}, nil
 }

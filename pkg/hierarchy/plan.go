@@ -99,7 +99,7 @@ func (p *Plan) order(a, b Step) int {
 	return cmp.Or(
 		cmp.Compare(rank(&a), rank(&b)),
 		cmp.Compare(p.depth(&a), p.depth(&b)),
-		compareRefs(a.After.Ref, b.After.Ref),
+		a.After.Ref.Compare(b.After.Ref),
 	)
 }
 
@@ -129,10 +129,6 @@ func (p *Plan) depth(s *Step) int {
 	return n
 }
 
-func compareRefs(a, b Ref) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Resource, b.Resource))
-}
-
 // items are what the manifest says, item by item.
 func (m *Manifest) items() ([]Item, error) {
 	items := m.Document.items()
@@ -159,7 +155,7 @@ func (m *Manifest) items() ([]Item, error) {
 func (d *Document) items() []Item {
 	var items []Item
 	level := func(ref Ref, l Level) {
-		if !l.isZero() {
+		if !l.Empty() {
 			items = append(items, Item{Ref: ref, Level: l})
 		}
 	}

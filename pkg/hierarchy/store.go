@@ -2,6 +2,8 @@ package hierarchy
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -185,6 +187,19 @@ type Page struct {
 	Limit int
 	// After is the Next of the part before this one, empty for the first.
 	After string
+}
+
+// PageAt is the After of the part of a list that begins behind a store's key.
+func PageAt(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
+
+// Key is the key that the part begins behind, empty for the first. People hand
+// After back, and may hand in anything: then it is an error.
+func (p Page) Key() (string, error) {
+	key, err := base64.RawURLEncoding.DecodeString(p.After)
+	if err != nil {
+		return "", fmt.Errorf("%q is no page of this list", p.After)
+	}
+	return string(key), nil
 }
 
 // Size is how many are wanted, between 1 and [MaxPage].

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 )
 
 // updateTries is how often an update is made anew because somebody else has
@@ -65,7 +66,7 @@ func update(ctx context.Context, ed Editor, namespace string, c Cause, action st
 		return nil, err
 	}
 	for _, i := range written {
-		after[i].Revision, after[i].UpdatedAt = revision, moment(c.At)
+		after[i].Revision, after[i].UpdatedAt = revision, Kept(c.At)
 	}
 	return after, nil
 }
@@ -80,15 +81,7 @@ func sameWord(a, b *Item) bool {
 
 // sameLevel ignores the difference between no limits and an empty list of them.
 func sameLevel(a, b *Level) bool {
-	if len(a.Limits) != len(b.Limits) || a.Mode != b.Mode || a.OnUnavailable != b.OnUnavailable {
-		return false
-	}
-	for i := range a.Limits {
-		if a.Limits[i] != b.Limits[i] {
-			return false
-		}
-	}
-	return true
+	return a.Mode == b.Mode && a.OnUnavailable == b.OnUnavailable && slices.Equal(a.Limits, b.Limits)
 }
 
 func sameProfile(a, b *Profile) bool {

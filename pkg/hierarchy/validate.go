@@ -70,11 +70,11 @@ func (i *Item) Check() error {
 	faults = append(faults, textFaults("manager", i.Manager, maxText)...)
 	switch {
 	case i.Deleted:
-		if !i.Level.isZero() || !i.Profile.isZero() {
+		if !i.Level.Empty() || !i.Profile.isZero() {
 			faults = append(faults, "it is to be deleted, and says something")
 		}
 	case i.Ref.Kind == KindEntity:
-		if !i.Level.isZero() {
+		if !i.Level.Empty() {
 			faults = append(faults, "a profile has no limits: they are said at the entity's levels")
 		}
 		faults = append(faults, i.Profile.faults(i.Ref.Name)...)
@@ -90,7 +90,8 @@ func (i *Item) Check() error {
 	return nil
 }
 
-func (l *Level) isZero() bool {
+// Empty reports whether the level says nothing.
+func (l *Level) Empty() bool {
 	return len(l.Limits) == 0 && l.Mode == ratelimit.ModeUnset && l.OnUnavailable == ratelimit.FallbackUnset
 }
 

@@ -88,9 +88,11 @@ var modeNames = [...]string{"", "on", "disabled", "bypass"}
 // String is the mode's name, as it is configured.
 func (m Mode) String() string { return nameOf(modeNames[:], uint8(m)) }
 
-// ParseMode reads a configured mode: disabled or bypass.
+// ParseMode reads a mode that somebody says: on, disabled or bypass.
 func ParseMode(s string) (Mode, bool) {
 	switch s {
+	case "on":
+		return ModeOn, true
 	case "disabled":
 		return ModeDisabled, true
 	case "bypass":

@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,16 +22,7 @@ type Spans []Span
 func (s Spans) With(more ...Span) Spans {
 	all := slices.Concat(s, more)
 	all = slices.DeleteFunc(all, func(x Span) bool { return x.To <= x.From })
-	slices.SortFunc(all, func(x, y Span) int {
-		switch {
-		case x.From < y.From:
-			return -1
-		case x.From > y.From:
-			return 1
-		default:
-			return 0
-		}
-	})
+	slices.SortFunc(all, func(x, y Span) int { return cmp.Compare(x.From, y.From) })
 	joined := all[:0]
 	for _, x := range all {
 		if n := len(joined); n > 0 && x.From <= joined[n-1].To {
@@ -49,8 +41,6 @@ func (s Spans) Sum() (sum ratelimit.Millitokens) {
 	}
 	return sum
 }
-
-func (s Spans) equal(t Spans) bool { return slices.Equal(s, t) }
 
 // String is the set as 0-3000,5000-6000. [ParseSpans] reads it.
 func (s Spans) String() string {

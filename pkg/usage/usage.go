@@ -21,7 +21,7 @@ package usage
 
 import (
 	"fmt"
-	"maps"
+	"slices"
 	"time"
 
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -121,33 +121,19 @@ func (a Account) Merge(b Account) bool {
 	for id, more := range b {
 		g, known := a[id]
 		if !known {
-			a[id] = more.clone()
+			a[id] = more
 			changed = true
 			continue
 		}
 		charged, returned := g.Charged.With(more.Charged...), g.Returned.With(more.Returned...)
 		debt := max(g.Debt, more.Debt)
-		if charged.equal(g.Charged) && returned.equal(g.Returned) && debt == g.Debt {
+		if slices.Equal(charged, g.Charged) && slices.Equal(returned, g.Returned) && debt == g.Debt {
 			continue
 		}
 		a[id] = Growth{Name: g.Name, Charged: charged, Returned: returned, Debt: debt}
 		changed = true
 	}
 	return changed
-}
-
-func (g Growth) clone() Growth {
-	g.Charged, g.Returned = g.Charged.With(), g.Returned.With()
-	return g
-}
-
-// Clone is an account of its own with the same content.
-func (a Account) Clone() Account {
-	c := maps.Clone(a)
-	for id, g := range c {
-		c[id] = g.clone()
-	}
-	return c
 }
 
 // Totals is the use of one limit. Amounts are millitokens.

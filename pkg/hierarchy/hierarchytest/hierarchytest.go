@@ -262,16 +262,6 @@ func refsOf(items []hierarchy.Item) []hierarchy.Ref {
 	for i := range items {
 		refs[i] = items[i].Ref
 	}
-	slices.SortFunc(refs, compareRefs)
+	slices.SortFunc(refs, hierarchy.Ref.Compare)
 	return refs
-}
-
-func compareRefs(a, b hierarchy.Ref) int {
-	if a.Kind != b.Kind {
-		return int(a.Kind) - int(b.Kind)
-	}
-	if c := strings.Compare(a.Name, b.Name); c != 0 {
-		return c
-	}
-	return strings.Compare(a.Resource, b.Resource)
 }

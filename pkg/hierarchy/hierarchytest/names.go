@@ -34,7 +34,7 @@ func everyRef() []hierarchy.Ref {
 	for _, pair := range [][2]string{{"a", "b/c"}, {"a/b", "c"}, {"a#b", "c"}, {"a", "b#c"}, {"a\x00", "b"}, {"a", "\x00b"}, {"a\x00\x01", "b"}, {"a", "b\x00\x01"}} {
 		refs = append(refs, hierarchy.EntityRef(pair[0], pair[1]), hierarchy.TierRef(pair[0], pair[1]))
 	}
-	slices.SortFunc(refs, compareRefs)
+	slices.SortFunc(refs, hierarchy.Ref.Compare)
 	return slices.Compact(refs)
 }
 
@@ -101,7 +101,7 @@ func testNames(t *testing.T, s *suite) {
 	for _, c := range changed {
 		named = append(named, c.Refs...)
 	}
-	slices.SortFunc(named, compareRefs)
+	slices.SortFunc(named, hierarchy.Ref.Compare)
 	same(t, "named by the changes", refs, named)
 	for _, e := range w.events(t, hierarchy.Selector{Name: "a\x00b"}) {
 		if e.Target.Name != "a\x00b" {
