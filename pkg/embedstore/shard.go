@@ -64,9 +64,6 @@ func (s *shard) apply(id bucketKey, w *ratelimit.Write, keep ratelimit.Stamp) (r
 	if !ok {
 		return ratelimit.State{}, &ratelimit.RefusedError{}
 	}
-	if len(s.buckets) >= 2*max(s.left, minSweep/2) {
-		s.drop(w.Stamp - keep)
-	}
 	if !s.room(w.Stamp, keep) {
 		return ratelimit.State{}, ErrFull
 	}
@@ -79,16 +76,19 @@ func (s *shard) apply(id bucketKey, w *ratelimit.Write, keep ratelimit.Stamp) (r
 	return next, nil
 }
 
-// room reports whether one more bucket may be kept.
+// room reports whether one more bucket may be kept. It looks for buckets to
+// forget when they have become twice as many, or as many as there may be.
 func (s *shard) room(now, keep ratelimit.Stamp) bool {
-	if len(s.buckets) < s.most {
-		return true
-	}
-	if d := now - s.swept; d >= 0 && d < roomEvery {
+	grown, full := len(s.buckets) >= 2*max(s.left, minSweep/2), len(s.buckets) >= s.most
+	if d := now - s.swept; full && !grown && d >= 0 && d < roomEvery {
 		return false
 	}
-	s.swept = now
-	s.drop(now - keep)
+	if full {
+		s.swept = now
+	}
+	if grown || full {
+		s.drop(now - keep)
+	}
 	return len(s.buckets) < s.most
 }
 
