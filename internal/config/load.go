@@ -39,16 +39,12 @@ func Load(path string, opts Options) (*Config, *Report) {
 	}
 	text, err := read(path)
 	if err != nil {
-		report := &Report{}
-		report.add(&Problem{Origin: path, Message: err.Error()})
-		return nil, report
+		return nil, refused(path, err.Error(), "")
 	}
 	// A file that is written in place is empty for a moment. Taken at its word
 	// it would drop every rule and limit until it is written.
 	if len(bytes.TrimSpace(text)) == 0 {
-		report := &Report{}
-		report.add(&Problem{Origin: path, Message: "the file is empty", Hint: "write {} to say nothing"})
-		return nil, report
+		return nil, refused(path, "the file is empty", "write {} to say nothing")
 	}
 	return Parse(path, text, opts)
 }
@@ -60,11 +56,38 @@ func read(path string) ([]byte, error) {
 		return nil, reason(err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	text, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	return readFrom(f)
+}
+
+// readFrom reads a byte more than is taken, so that too large can be told.
+func readFrom(in io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(in, MaxBytes+1))
 	if err != nil {
 		return nil, reason(err)
 	}
 	return text, nil
+}
+
+// refused reports that nothing can be read, and why.
+func refused(path, message, hint string) *Report {
+	report := &Report{}
+	report.add(&Problem{Origin: path, Message: message, Hint: hint})
+	return report
+}
+
+// parse reads the tree of a text that goes by a path. Where it is too large
+// there is none, and the reader's report says so.
+func parse(path string, text []byte) (r *reader, ok bool) {
+	if len(text) > MaxBytes {
+		return &reader{name: path, report: refused(path, fmt.Sprintf("the file is larger than %d MiB", MaxBytes>>20), "")}, false
+	}
+	r = &reader{name: path, report: &Report{}, file: yamltree.Parse(text)}
+	r.report.file = r.file
+	for _, f := range r.file.Faults {
+		r.faultAt(f.At, f.Width, f.Message, f.Hint)
+	}
+	r.report.errors += r.file.Found - len(r.file.Faults)
+	return r, true
 }
 
 // reason leaves out of an error what the report says anyway: the path.
@@ -77,17 +100,10 @@ func reason(err error) error {
 
 // Parse is [Load] for the text of a file that goes by a path.
 func Parse(path string, text []byte, opts Options) (*Config, *Report) {
-	r := &reader{name: path, report: &Report{}}
-	if len(text) > MaxBytes {
-		r.report.add(&Problem{Origin: path, Message: fmt.Sprintf("the file is larger than %d MiB", MaxBytes>>20)})
+	r, ok := parse(path, text)
+	if !ok {
 		return nil, r.report
 	}
-	r.file = yamltree.Parse(text)
-	r.report.file = r.file
-	for _, f := range r.file.Faults {
-		r.faultAt(f.At, f.Width, f.Message, f.Hint)
-	}
-	r.report.errors += r.file.Found - len(r.file.Faults)
 	c := r.config(opts)
 	r.report.sort()
 	if r.report.errors > 0 {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/extauthz/extauthz/internal/config/yamltree"
@@ -15,31 +14,22 @@ func LoadManifest(path string, stdin io.Reader) (hierarchy.Manifest, *Report) {
 	var text []byte
 	var err error
 	if path == "-" {
-		if text, err = io.ReadAll(io.LimitReader(stdin, MaxBytes+1)); err != nil {
-			err = reason(err)
-		}
+		text, err = readFrom(stdin)
 	} else {
 		text, err = read(path)
 	}
-	if err == nil && len(text) > MaxBytes {
-		err = fmt.Errorf("the file is larger than %d MiB", MaxBytes>>20)
-	}
 	if err != nil {
-		report := &Report{}
-		report.add(&Problem{Origin: path, Message: err.Error()})
-		return hierarchy.Manifest{}, report
+		return hierarchy.Manifest{}, refused(path, err.Error(), "")
 	}
 	return ParseManifest(path, text)
 }
 
 // ParseManifest is [LoadManifest] for a text that goes by a path.
 func ParseManifest(path string, text []byte) (hierarchy.Manifest, *Report) {
-	r := &reader{name: path, report: &Report{}, file: yamltree.Parse(text)}
-	r.report.file = r.file
-	for _, f := range r.file.Faults {
-		r.faultAt(f.At, f.Width, f.Message, f.Hint)
+	r, ok := parse(path, text)
+	if !ok {
+		return hierarchy.Manifest{}, r.report
 	}
-	r.report.errors += r.file.Found - len(r.file.Faults)
 	var m hierarchy.Manifest
 	root := r.file.Root
 	switch {
