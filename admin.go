@@ -112,7 +112,7 @@ func (l *Limiter) limitsAt(ctx context.Context, ref hierarchy.Ref) ([]Limit, err
 func (l *Limiter) setLimits(ctx context.Context, action string, ref hierarchy.Ref, limits []Limit) error {
 	return l.change(ctx, action, ref, func(i *hierarchy.Item) {
 		i.Level.Limits = append([]Limit(nil), limits...)
-		i.Deleted = len(limits) == 0 && i.Level.Mode == 0 && i.Level.OnUnavailable == 0
+		i.Deleted = i.Level.Empty()
 	})
 }
 

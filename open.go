@@ -96,9 +96,7 @@ func (s *shared) openTable(ctx context.Context) error {
 	}
 	s.store, s.who = table, sync.OnceValue(func() string {
 		if o.EndpointURL == "" { // another has no STS beside it
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), whoWithin)
-			defer cancel()
-			if arn, err := dynamostore.Caller(ctx, aws); err == nil {
+			if arn, err := dynamostore.Caller(context.WithoutCancel(ctx), aws); err == nil {
 				return arn
 			}
 		}
@@ -106,6 +104,3 @@ func (s *shared) openTable(ctx context.Context) error {
 	})
 	return nil
 }
-
-// whoWithin bounds asking AWS who this process is.
-const whoWithin = 5 * time.Second

@@ -26,9 +26,9 @@ func newAuditList() *cobra.Command {
 		case *entity != "" && *tier != "":
 			return usage("leave one out", "--entity and --tier name two things")
 		case *entity != "":
-			sel.Name, sel.Kinds = *entity, []hierarchy.Kind{hierarchy.KindEntity, hierarchy.KindEntityDefault, hierarchy.KindEntityResource}
+			sel.Name, sel.Kinds = *entity, entityKinds()
 		case *tier != "":
-			sel.Name, sel.Kinds = *tier, []hierarchy.Kind{hierarchy.KindTier, hierarchy.KindTierResource}
+			sel.Name, sel.Kinds = *tier, tierKinds()
 		}
 		return w.events(w.Audit(w.ctx(), sel, *page))
 	})

@@ -6,12 +6,17 @@ import (
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 )
 
+// entityKinds are all that is said of an entity.
+func entityKinds() []hierarchy.Kind {
+	return []hierarchy.Kind{hierarchy.KindEntity, hierarchy.KindEntityDefault, hierarchy.KindEntityResource}
+}
+
 func newEntity() *cobra.Command {
 	s := subject{
 		noun: "an entity", names: []string{"ENTITY"}, resource: "for this `resource` alone (default: for every one, which _default_ says too)",
 		ref: func(args []string, resource string) hierarchy.Ref { return hierarchy.EntityRef(args[0], resource) },
 	}
-	kinds := []hierarchy.Kind{hierarchy.KindEntity, hierarchy.KindEntityDefault, hierarchy.KindEntityResource}
+	kinds := entityKinds()
 	g := group("entity", "Entities: who is limited", "",
 		newEntityCreate(),
 		showCommand("ENTITY", "Show all that is said of an entity", kinds),

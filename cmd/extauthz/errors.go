@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/extauthz/extauthz/internal/admin"
 	"github.com/extauthz/extauthz/internal/server"
 )
 
@@ -49,7 +50,7 @@ func complain(stderr io.Writer, command *cobra.Command, args []string, err error
 	case f.text == "":
 	case isJSON(command, args):
 		// Nobody is left to tell that standard error can't be written.
-		_ = printJSON(stderr, failureJSON{errorJSON{f.code, f.text, f.hint}})
+		_ = printJSON(stderr, failureJSON{admin.Problem{Code: f.code, Message: f.text, Hint: f.hint}})
 	default:
 		printf(stderr, "extauthz: %s\n", f.text)
 		if f.hint != "" {
@@ -80,13 +81,7 @@ func failureOf(command *cobra.Command, err error) failure {
 
 // failureJSON is how every error is written in JSON.
 type failureJSON struct {
-	Error errorJSON `json:"error"`
-}
-
-type errorJSON struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Hint    string `json:"hint,omitempty"`
+	Error admin.Problem `json:"error"`
 }
 
 // isJSON reports whether a command was asked for JSON. Flags behind one that is

@@ -45,11 +45,12 @@ usage and audit events are not imported: every bucket starts full.`,
 	fs.BoolVar(&f.dryRun, "dry-run", false, "show what would be changed, and change nothing")
 	fs.BoolVar(&f.force, "force-conflicts", false, "take items that another manager has")
 	addYes(c)
-	c.PreRunE = func(c *cobra.Command, _ []string) error {
-		_, err := f.options(c)
+	var o zaelimiter.Options
+	c.PreRunE = func(c *cobra.Command, _ []string) (err error) {
+		o, err = f.options(c)
 		return err
 	}
-	return onSession(c, func(w *work, _ []string) error { return f.run(w) })
+	return onSession(c, func(w *work, _ []string) error { return f.run(w, o) })
 }
 
 // options are those that the flags stand for. What is refused here is refused
@@ -69,11 +70,7 @@ func (f *importFlags) options(c *cobra.Command) (zaelimiter.Options, error) {
 	return o, nil
 }
 
-func (f *importFlags) run(w *work) error {
-	o, err := f.options(w.c)
-	if err != nil {
-		return err
-	}
+func (f *importFlags) run(w *work, o zaelimiter.Options) error {
 	contents, planned, err := f.plan(w, o)
 	if err != nil {
 		return err
@@ -113,18 +110,18 @@ func (f *importFlags) plan(w *work, o zaelimiter.Options) (*zaelimiter.Contents,
 		from.Region = cmp.Or(from.Region, w.target.Region)
 		from.EndpointURL = cmp.Or(from.EndpointURL, w.target.EndpointURL)
 	}
-	table, err := zaelimiter.Open(w.c.Context(), from, slog.New(slog.DiscardHandler))
+	table, err := zaelimiter.Open(w.ctx(), from, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, &failure{code: admin.CodeStore, text: err.Error(), status: exitFailed}
 	}
-	contents, err := zaelimiter.Read(w.c.Context(), table, from.Table)
+	contents, err := zaelimiter.Read(w.ctx(), table, from.Table)
 	if bad := new(zaelimiter.TableError); errors.As(err, &bad) {
 		return nil, nil, &failure{code: admin.CodeStore, text: err.Error(), hint: bad.Hint, status: exitFailed}
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	planned, err := contents.Plan(w.c.Context(), w, o)
+	planned, err := contents.Plan(w.ctx(), w, o)
 	if none := new(zaelimiter.NameError); errors.As(err, &none) {
 		return nil, nil, &failure{code: admin.CodeNotFound, text: err.Error(), hint: "without --from-namespace all are imported", status: exitFailed}
 	}
@@ -140,7 +137,7 @@ func (w *work) bring(planned []zaelimiter.Planned, infos []importedInfo, changes
 		return err
 	}
 	for i, p := range planned {
-		done, err := p.Apply(w.c.Context(), w, w.Cause(w.c.Context()), w.progress(len(p.Plan.Steps)))
+		done, err := p.Apply(w.ctx(), w, w.Cause(w.ctx()), w.progress(len(p.Plan.Steps)))
 		if err != nil {
 			printf(w.c.ErrOrStderr(), "%d of %s made in the namespace %s; the same command goes on from there\n", done, count(len(p.Plan.Steps), "change"), shown(p.Into))
 			return err

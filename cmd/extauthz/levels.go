@@ -159,12 +159,17 @@ func newResource() *cobra.Command {
 	return g
 }
 
+// tierKinds are all that is said of a tier.
+func tierKinds() []hierarchy.Kind {
+	return []hierarchy.Kind{hierarchy.KindTier, hierarchy.KindTierResource}
+}
+
 func newTier() *cobra.Command {
 	s := subject{
 		noun: "a tier", names: []string{"TIER"}, resource: "for this `resource` alone",
 		ref: func(args []string, resource string) hierarchy.Ref { return hierarchy.TierRef(args[0], resource) },
 	}
-	kinds := []hierarchy.Kind{hierarchy.KindTier, hierarchy.KindTierResource}
+	kinds := tierKinds()
 	g := group("tier", "Limits of tiers: sets of limits that entities refer to", "",
 		s.setCommand("set-limits", "Set the limits of a tier"),
 		listCommand("list", "List the tiers", kinds),

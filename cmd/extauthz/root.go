@@ -81,28 +81,24 @@ var laterCommands = []string{
 	"cfn-template", "check", "cost", "delete", "deploy", "lambda-export", "list", "status", "usage",
 }
 
-// noSuchCommand refuses what isn't a command.
+// noSuchCommand refuses what isn't a command of the program, or of a group.
 func noSuchCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if slices.Contains(laterCommands, args[0]) {
+	if !c.HasParent() && slices.Contains(laterCommands, args[0]) {
 		return usage("see extauthz --help for those that are", "the command %q is not supported yet", args[0])
 	}
-	hint := "see extauthz --help"
+	path := c.CommandPath()
+	hint := "see " + path + " --help"
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "did you mean extauthz " + strings.Join(near, " or extauthz ") + "?"
+		hint = "did you mean " + path + " " + strings.Join(near, " or "+path+" ") + "?"
 	}
-	return usage(hint, "there is no command %q", args[0])
+	return usage(hint, "there is no command %q", strings.TrimPrefix(path+" "+args[0], "extauthz "))
 }
 
 // noArgs refuses what isn't a flag.
-func noArgs(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	return usage("see "+c.CommandPath()+" --help", "%s takes no argument %q", strings.TrimPrefix(c.CommandPath(), "extauthz "), args[0])
-}
+func noArgs(c *cobra.Command, args []string) error { return exactly()(c, args) }
 
 // output is the value of --output.
 type output string

@@ -115,16 +115,7 @@ func resolve(t admin.Target, given func(flag string) bool) (admin.Target, error)
 func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: short, Long: long,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			hint := "see " + c.CommandPath() + " --help"
-			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "did you mean " + c.CommandPath() + " " + strings.Join(near, " or "+c.CommandPath()+" ") + "?"
-			}
-			return usage(hint, "there is no command %q", use+" "+args[0])
-		},
+		Args:                       noSuchCommand,
 		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 		SuggestionsMinimumDistance: 2,
 	}

@@ -46,13 +46,17 @@ func InfoOf(n hierarchy.Namespace) NamespaceInfo {
 	return NamespaceInfo{n.Name, n.ID, n.State.String(), n.CreatedAt.UTC(), n.DeletedAt, n.Revision}
 }
 
+func infosOf(l hierarchy.NamespaceListing) List[NamespaceInfo] {
+	infos := make([]NamespaceInfo, len(l.Namespaces))
+	for i, n := range l.Namespaces {
+		infos[i] = InfoOf(n)
+	}
+	return NewList(infos, l.Next)
+}
+
 func (n NamespaceInfo) namespace() hierarchy.Namespace {
 	made := hierarchy.Namespace{Name: n.Name, ID: n.ID, CreatedAt: n.CreatedAt, DeletedAt: n.DeletedAt, Revision: n.Revision}
-	for _, s := range []hierarchy.NamespaceState{hierarchy.NamespaceDeleted, hierarchy.NamespacePurging} {
-		if s.String() == n.State {
-			made.State = s
-		}
-	}
+	made.State, _ = hierarchy.ParseNamespaceState(n.State)
 	return made
 }
 

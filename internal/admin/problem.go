@@ -115,6 +115,8 @@ func describeSentinel(err error, p *Problem) {
 // statusOf is the HTTP status of a problem.
 func statusOf(code string) int {
 	switch code {
+	case codeInvalidQuery:
+		return http.StatusBadRequest
 	case CodeUnknownNamespace, CodeNotFound:
 		return http.StatusNotFound
 	case CodeConflict, CodeExists, CodeNameTaken, CodeNamespaceActive, CodePurged, CodeManaged:

@@ -48,10 +48,9 @@ func (h *handler) routes() []route {
 // call is one request about the store.
 type call struct {
 	Store
-	r    *http.Request
-	h    *handler
-	w    http.ResponseWriter
-	done bool // it was answered: the body can't be read
+	r *http.Request
+	h *handler
+	w http.ResponseWriter
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -69,7 +68,7 @@ func (h *handler) asked(f func(c *call) (any, error)) http.HandlerFunc {
 		}
 		answer, err := f(c)
 		switch {
-		case c.done:
+		case errors.Is(err, errAnswered):
 		case err != nil:
 			h.refuse(w, err)
 		default:
@@ -81,24 +80,19 @@ func (h *handler) asked(f func(c *call) (any, error)) http.HandlerFunc {
 // body reads the request's.
 func body[T any](c *call) (T, error) {
 	var into T
-	c.done = !c.h.read(c.w, c.r, &into)
-	if c.done {
+	if !c.h.read(c.w, c.r, &into) {
 		return into, errAnswered
 	}
 	return into, nil
 }
 
-// errAnswered ends a call that was answered.
+// errAnswered ends a call that was answered: its body can't be read.
 var errAnswered = errors.New("answered")
 
 // refuse answers an error.
 func (h *handler) refuse(w http.ResponseWriter, err error) {
 	e := apiErrorOf(err)
-	status := statusOf(e.Error.Code)
-	if e.Error.Code == codeInvalidQuery {
-		status = http.StatusBadRequest
-	}
-	h.write(w, status, e)
+	h.write(w, statusOf(e.Error.Code), e)
 }
 
 const codeInvalidQuery = "invalid_query"
@@ -120,11 +114,7 @@ func namespaceList(c *call, list func(context.Context, hierarchy.Page) (hierarch
 	if err != nil {
 		return nil, err
 	}
-	infos := make([]NamespaceInfo, len(l.Namespaces))
-	for i, n := range l.Namespaces {
-		infos[i] = InfoOf(n)
-	}
-	return NewList(infos, l.Next), nil
+	return infosOf(l), nil
 }
 
 func (h *handler) register(c *call) (any, error) {

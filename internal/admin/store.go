@@ -23,12 +23,14 @@ func get[T any](ctx context.Context, c *Client, path string, q url.Values) (answ
 	if len(q) > 0 {
 		path += "?" + q.Encode()
 	}
-	return answer, c.ask(ctx, http.MethodGet, path, nil, &answer)
+	err = c.ask(ctx, http.MethodGet, path, nil, &answer)
+	return answer, err
 }
 
 // post asks for something to be done.
 func post[T any](ctx context.Context, c *Client, path string, question any) (answer T, err error) {
-	return answer, c.ask(ctx, http.MethodPost, path, question, &answer)
+	err = c.ask(ctx, http.MethodPost, path, question, &answer)
+	return answer, err
 }
 
 // of is a path below a namespace's.

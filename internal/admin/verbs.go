@@ -136,7 +136,7 @@ func (s *Session) SetMode(ctx context.Context, ref hierarchy.Ref, m ratelimit.Mo
 	}[m]
 	return s.updateOne(ctx, action, ref, func(i *hierarchy.Item) error {
 		i.Level.Mode = m
-		i.Deleted = m == ratelimit.ModeUnset && len(i.Level.Limits) == 0 && i.Level.OnUnavailable == ratelimit.FallbackUnset
+		i.Deleted = i.Level.Empty()
 		return nil
 	})
 }
@@ -269,9 +269,5 @@ func (s *Session) ListNamespaces(ctx context.Context, orphans bool, p hierarchy.
 		list = s.Orphans
 	}
 	l, err := list(ctx, p)
-	infos := make([]NamespaceInfo, len(l.Namespaces))
-	for i, n := range l.Namespaces {
-		infos[i] = InfoOf(n)
-	}
-	return NewList(infos, l.Next), err
+	return infosOf(l), err
 }
