@@ -62,6 +62,7 @@ func allowResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Requ
 	ok := &authv3.OkHttpResponse{ResponseHeadersToAdd: overwriteAll(told)}
 	if routing := p.Rules.RoutingHeaders(); len(routing) > 0 {
 		var answers []descriptors.HeaderAnswer
+		var routed []header
 		if a.Rule != nil {
 			answers = a.Rule.AllowHeaders(req, a.Entity)
 		}
@@ -71,8 +72,9 @@ func allowResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Requ
 				ok.HeadersToRemove = append(ok.HeadersToRemove, name)
 				continue
 			}
-			ok.Headers = append(ok.Headers, overwrite(name, answers[i].Value))
+			routed = append(routed, header{name, answers[i].Value})
 		}
+		ok.Headers = overwriteAll(routed)
 	}
 	return &authv3.CheckResponse{
 		Status:       &rpcstatus.Status{Code: int32(codes.OK)},
@@ -127,15 +129,8 @@ func denyResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Reque
 	}
 }
 
-// overwrite is a header that takes the place of any of its name.
-func overwrite(name, value string) *corev3.HeaderValueOption {
-	return &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: name, Value: value},
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}
-}
-
-// overwriteAll is overwrite for headers that are allocated together.
+// overwriteAll has each header take the place of one of its name, allocated
+// together.
 func overwriteAll(headers []header) []*corev3.HeaderValueOption {
 	if len(headers) == 0 {
 		return nil

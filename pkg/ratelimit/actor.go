@@ -133,14 +133,14 @@ func (a *actor) judge(s *situation, j *job, now instant) outcome {
 	told := *s // as it was when the store was asked; what was absent was full then too
 	told.t = a.by
 	for _, x := range j.wants {
-		l, then := s.limit(x.name), told.limit(x.name)
+		l := s.limit(x.name)
 		floor := pollFloor(&l.Params)
 		switch {
 		case x.need > l.Capacity:
 			return outcomeNever
 		case !a.known || due:
 			continue
-		case age < floor && then.Available(a.by) < x.need:
+		case age < floor && told.available(x.name) < x.need:
 			out, j.rest, j.by = outcomeShort, max(j.rest, floor-age), a.by
 		case age <= staleAfter && l.Available(s.t) < x.need:
 			out = outcomeShort

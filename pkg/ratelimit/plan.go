@@ -272,3 +272,9 @@ func (s *situation) limit(name string) LimitState {
 	}
 	return LimitState{Params: Params{Name: name, Refill: Continuous{Amount: 1, Period: 1}}}
 }
+
+// available is what a limit holds at the time by which the bucket is charged.
+func (s *situation) available(name string) Millitokens {
+	l := s.limit(name)
+	return l.Available(s.t)
+}
