@@ -4,8 +4,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/internal/tlsfiles"
-	"github.com/extauthz/extauthz/pkg/descriptors"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
@@ -39,7 +39,7 @@ type Config struct {
 	Slack      time.Duration
 	Rejections Rejections
 
-	Rules  *descriptors.Rules
+	Rules  decision.Rules
 	Limits hierarchy.Document
 }
 

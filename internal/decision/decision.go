@@ -15,11 +15,28 @@ import (
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
+// Rules say what is to be charged for a request: *descriptors.Rules, or what
+// reads rules of another format. They are immutable and safe for concurrent use.
+type Rules interface {
+	// Evaluate is what one request makes of the rules.
+	Evaluate(req *descriptors.Request) descriptors.Outcome
+	// Trace is Evaluate, and what became of each rule on the way.
+	Trace(req *descriptors.Request) (descriptors.Outcome, []descriptors.Step)
+	// All are the rules that an outcome can name, in their order. The slice is
+	// not to be changed.
+	All() []*descriptors.Rule
+	// RoutingHeaders are the headers that any rule may set on what is allowed, in
+	// lower case.
+	RoutingHeaders() []string
+}
+
+var _ Rules = (*descriptors.Rules)(nil)
+
 // Policy is one configuration in force. It is immutable: a reload replaces it
 // whole.
 type Policy struct {
 	ID       string // names the configuration, for logs and metrics
-	Rules    *descriptors.Rules
+	Rules    Rules
 	Resolver ratelimit.Resolver
 	// DenyNoMatch denies what no rule takes, and what has no limits.
 	DenyNoMatch bool
