@@ -51,6 +51,15 @@ func appendEscaped(to []byte, s string) []byte {
 	return to
 }
 
+// Text is a text of a request as the services have to be given it: valid UTF-8,
+// escaped where it isn't, as the Codec does with what comes over gRPC.
+func Text(s string) string {
+	if !needsEscape(s) {
+		return s
+	}
+	return string(appendEscaped(nil, s))
+}
+
 // maxDepth is how deep messages may be nested in one that is repaired. Envoy's
 // requests nest six deep, plus what is in metadata.
 const maxDepth = 64

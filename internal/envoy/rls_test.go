@@ -289,7 +289,7 @@ func TestTextThatIsNotUTF8OverTheWire(t *testing.T) {
 		}
 		return response.GetOverallCode()
 	}
-	for _, tenant := range []string{"\xff", "\xfe", "\xff\xff", escaped("\xff"), "\ufffd", "a\x00b"} {
+	for _, tenant := range []string{"\xff", "\xfe", "\xff\xff", Text("\xff"), "\ufffd", "a\x00b"} {
 		if code := ask(tenant); code != ok { // 3 hits, all that there are
 			t.Errorf("%q: the first is %s", tenant, code)
 		}

@@ -28,10 +28,22 @@ type Config struct {
 	RateLimit, ExtAuthz *telemetry.Calls
 }
 
+// Services are both of Envoy's, as a gRPC server serves them and as others in
+// the process call them: what they are asked is decided the same.
+type Services struct {
+	RateLimit     rlsv3.RateLimitServiceServer
+	Authorization authv3.AuthorizationServer
+}
+
+// New makes both services.
+func New(cfg Config) *Services {
+	return &Services{RateLimit: newRateLimit(cfg), Authorization: newExtAuthz(cfg)}
+}
+
 // Register adds both services to a server. The server needs the Codec.
-func Register(s grpc.ServiceRegistrar, cfg Config) {
-	rlsv3.RegisterRateLimitServiceServer(s, newRateLimit(cfg))
-	authv3.RegisterAuthorizationServer(s, newExtAuthz(cfg))
+func (s *Services) Register(server grpc.ServiceRegistrar) {
+	rlsv3.RegisterRateLimitServiceServer(server, s.RateLimit)
+	authv3.RegisterAuthorizationServer(server, s.Authorization)
 }
 
 // requests are the neutral requests of one call, used again for others.

@@ -73,7 +73,7 @@ func newWorld(t testing.TB, yaml string) *world {
 		DenyNoMatch: c.DenyNoMatch, OnUnavailable: c.OnUnavailable, ResponseHeaders: c.ResponseHeaders,
 	}
 	s := grpc.NewServer(grpc.ForceServerCodecV2(NewCodec()))
-	Register(s, Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }})
+	New(Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }}).Register(s)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

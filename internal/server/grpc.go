@@ -51,9 +51,9 @@ func GRPCOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
 }
 
 // newGRPC makes the server of both services, health and reflection.
-func newGRPC(cfg envoy.Config, log *slog.Logger, panicked func(), more ...grpc.ServerOption) (*grpc.Server, *health.Server) {
+func newGRPC(services *envoy.Services, log *slog.Logger, panicked func(), more ...grpc.ServerOption) (*grpc.Server, *health.Server) {
 	s := grpc.NewServer(append(GRPCOptions(log, panicked), more...)...)
-	envoy.Register(s, cfg)
+	services.Register(s)
 	h := health.NewServer()
 	for _, name := range healthNames {
 		h.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)

@@ -126,10 +126,11 @@ func (s *server) prepare(ctx context.Context) (err error) {
 		}
 	}
 	metrics := s.core.metrics
-	s.grpc, s.health = newGRPC(envoy.Config{
+	services := envoy.New(envoy.Config{
 		Decider: s.core.decider, Policy: s.policies.inForce,
 		RateLimit: metrics.Calls(telemetry.ProtocolRateLimit), ExtAuthz: metrics.Calls(telemetry.ProtocolExtAuthz),
-	}, o.Log, metrics.Panicked, s.tls.secureGRPC(o.Config.Listen.GRPC)...)
+	})
+	s.grpc, s.health = newGRPC(services, o.Log, metrics.Panicked, s.tls.secureGRPC(o.Config.Listen.GRPC)...)
 	return nil
 }
 
