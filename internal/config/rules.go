@@ -69,6 +69,7 @@ func (r *reader) ruleFields(s *descriptors.RuleSource) []field {
 		r.into("protocol", &s.Protocol),
 		r.into("continue", &s.Continue),
 		r.into("settle", &s.Settle),
+		r.into("independent", &s.Independent),
 		r.into("enforce", &s.Enforce),
 		r.into("namespace", &s.Namespace),
 		r.into("entity", &s.Entity),
@@ -81,7 +82,6 @@ func (r *reader) ruleFields(s *descriptors.RuleSource) []field {
 		}},
 		{"on_allow", func(key, value *yamltree.Node) { s.OnAllow = r.answer(key, value, false) }},
 		{"on_deny", func(key, value *yamltree.Node) { s.OnDeny = r.answer(key, value, true) }},
-		r.later("independent", "independent"),
 		r.later("refunds", "refunds"),
 	}
 }

@@ -134,6 +134,10 @@ type call struct {
 	charges []ratelimit.Charge
 	rules   []*descriptors.Rule // :: index of charge -> its rule
 	first   []int               // :: index of request -> index of its first charge
+
+	alone  []bool  // :: index of charge -> whether it is independent; nil: none is
+	groups []group // where any is
+	denier *group  // the one that answers
 }
 
 func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
@@ -147,8 +151,8 @@ func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
 	if len(c.charges) > MaxCharges {
 		c.deny(&a, Invalid, ReasonInvalid, nil, errTooMany)
 	}
-	if a.Verdict != Allow { // what settles is booked all the same
-		c.keepSettling()
+	if a.Verdict != Allow { // what doesn't depend on it is charged all the same
+		c.keepApart()
 	}
 	if len(c.charges) > 0 {
 		c.charge(ctx, &a)
@@ -179,6 +183,12 @@ func (c *call) part(a *Answer, p *Part) {
 	}
 	for _, ch := range o.Charges {
 		ch.Required = c.policy.DenyNoMatch
+		if ch.Independent && c.alone == nil {
+			c.alone = make([]bool, len(c.charges), MaxCharges)
+		}
+		if c.alone != nil {
+			c.alone = append(c.alone, ch.Independent)
+		}
 		c.charges = append(c.charges, ch.Charge)
 		c.rules = append(c.rules, ch.Rule)
 	}
@@ -192,12 +202,15 @@ func (c *call) deny(a *Answer, v Verdict, reason string, r *descriptors.Rule, er
 	a.Verdict, a.Reason, a.Rule, a.Err = v, reason, r, err
 }
 
-// keepSettling drops the charges that a denial forbids.
-func (c *call) keepSettling() {
+// keepApart drops the charges that a denial forbids.
+func (c *call) keepApart() {
 	n := 0
 	for i := range c.charges {
-		if c.charges[i].Settle {
+		if alone := c.alone != nil && c.alone[i]; alone || c.charges[i].Settle {
 			c.charges[n], c.rules[n] = c.charges[i], c.rules[i]
+			if c.alone != nil {
+				c.alone[n] = alone
+			}
 			n++
 		}
 	}
@@ -205,11 +218,22 @@ func (c *call) keepSettling() {
 	c.first = nil // no request's limits are told
 }
 
-func (c *call) charge(ctx context.Context, a *Answer) {
-	d, err := c.decide(ctx, ratelimit.Ask{
-		Now: c.now, Resolver: c.policy.Resolver, Charges: c.charges,
+// ask has the limiter decide charges as one.
+func (c *call) ask(ctx context.Context, charges []ratelimit.Charge) (ratelimit.Decision, error) {
+	return c.decide(ctx, ratelimit.Ask{
+		Now: c.now, Resolver: c.policy.Resolver, Charges: charges,
 		OnUnavailable: c.policy.OnUnavailable, LocalShare: c.policy.LocalShare,
 	})
+}
+
+func (c *call) charge(ctx context.Context, a *Answer) {
+	var d ratelimit.Decision
+	var err error
+	if c.alone == nil {
+		d, err = c.ask(ctx, c.charges)
+	} else {
+		d, err = c.apart(ctx)
+	}
 	if a.Verdict != Allow {
 		return
 	}
@@ -229,11 +253,15 @@ func (c *call) charge(ctx context.Context, a *Answer) {
 	if !d.Allowed {
 		a.Verdict = Deny
 	}
-	if d.Source == ratelimit.SourceFallback && len(d.Buckets) == 0 { // nothing is known of any limit
+	switch {
+	case c.groups != nil:
+		c.limits(a)
+		c.tellApart(a)
+	case d.Source == ratelimit.SourceFallback && len(d.Buckets) == 0: // nothing is known of any limit
 		c.tell(a)
-		return
+	default:
+		c.limits(a)
 	}
-	c.limits(a)
 }
 
 // tell gives the answer's verdict to each request's part that has charges.
@@ -248,7 +276,11 @@ func (c *call) tell(a *Answer) {
 // deciding is the index of the charge whose rule answers: of a denial the one
 // that was refused, else the last one of the first request that has any.
 func (c *call) deciding(d *ratelimit.Decision, requests int) int {
-	if !d.Allowed {
+	switch {
+	case d.Allowed:
+	case c.denier != nil && len(c.denier.decision.Buckets) == 0:
+		return c.denier.charges[0]
+	default:
 		b, _ := d.Primary()
 		return b.Charge
 	}

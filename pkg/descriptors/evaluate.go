@@ -97,7 +97,7 @@ func (s *search) decide(rule *Rule) (Verdict, bool) {
 	switch {
 	case rule.action == Deny:
 		s.out.Action = Deny
-		s.out.Charges = slices.DeleteFunc(s.out.Charges, func(c RuleCharge) bool { return !c.Settle })
+		s.out.Charges = slices.DeleteFunc(s.out.Charges, func(c RuleCharge) bool { return !c.Settle && !c.Independent })
 	case len(s.out.Charges) > 0:
 		s.out.Action = Charge
 	default:
@@ -127,7 +127,7 @@ func (s *search) charge(rule *Rule) (Verdict, bool) {
 	if err != nil {
 		return s.failed(rule, shadow, "namespace", rule.namespace, err)
 	}
-	c := RuleCharge{Rule: rule}
+	c := RuleCharge{Rule: rule, Independent: rule.alone}
 	c.Settle = rule.settle
 	c.Query.DefaultLimits = rule.defaults
 	if rule.tier != nil {

@@ -94,6 +94,8 @@ func TestFaults(t *testing.T) {
 		{entityRule("enforce", "1.234%"), `2:1: rule "r": enforce: "1.234%" is not between 0% and 100%, with two decimals at most`},
 		{entityRule("action", "chrage"), `2:1: rule "r": action: "chrage" is not one of charge, allow, deny (did you mean "charge"?)`},
 		{entityRule("continue", "yes"), `2:1: rule "r": continue: "yes" is not one of false, true`},
+		{entityRule("independent", "on"), `2:1: rule "r": independent: "on" is not one of false, true`},
+		{rule("r", "action", "deny", "independent", "true"), `3:1: rule "r": independent: a rule with action: deny charges nothing`},
 		{rule("r", "action", "allow", "entity", "x"), `3:1: rule "r": entity: a rule with action: allow charges nothing`},
 		{rule("r", "action", "deny", "continue", "true"), `3:1: rule "r": continue: a rule with action: deny charges nothing`},
 		{rule("r", "action", "deny", "on_allow.x", "a"), `2:1: rule "r": on_allow: a rule with action: deny never answers so`},

@@ -43,8 +43,9 @@ type Outcome struct {
 	//
 	// A rule with `action: allow` ends the search: what `continue` rules before
 	// it took still decides, so the action is Charge when there is any. One with
-	// `action: deny` denies, and nothing is taken but what is settled, which is
-	// booked whatever else is decided: with Deny, Charges are those alone.
+	// `action: deny` denies, and nothing is taken but what doesn't depend on the
+	// others, because it settles or is independent: with Deny, Charges are those
+	// alone.
 	Charges []RuleCharge
 	// Shadows are the charges of rules that aren't enforced for this entity: to
 	// be decided and counted, never answered. There are at most MaxCharges; each
@@ -63,6 +64,10 @@ type Outcome struct {
 type RuleCharge struct {
 	Rule *Rule
 	ratelimit.Charge
+	// Independent has the charge decided by itself: it is taken whatever the
+	// request's other charges decide, and denies the request without keeping
+	// them from being taken.
+	Independent bool
 }
 
 // RuleFault is a rule that can't make sense of a request, and why.

@@ -20,6 +20,7 @@ type Rule struct {
 	protocols Protocol
 	goOn      bool // continue
 	settle    bool
+	alone     bool   // independent
 	enforce   uint64 // of enforceWhole
 
 	match                             condition // nil: every request
@@ -56,6 +57,7 @@ func (c *compiler) rule(src *RuleSource, namespace string) *Rule {
 	r.action = c.action(src.Action)
 	r.goOn = c.flag("continue", src.Continue)
 	r.settle = c.flag("settle", src.Settle)
+	r.alone = c.flag("independent", src.Independent)
 	r.enforce = c.percentage(src.Enforce)
 	r.match = c.match(src.Match)
 	if r.action == Charge {
@@ -136,6 +138,7 @@ func (c *compiler) nothingToCharge(src *RuleSource) {
 		{Text{Value: "tier"}, src.Tier},
 		{Text{Value: "continue"}, src.Continue},
 		{Text{Value: "settle"}, src.Settle},
+		{Text{Value: "independent"}, src.Independent},
 		{Text{Value: "enforce"}, src.Enforce},
 		{Text{Value: "consume"}, src.Consume},
 	}

@@ -111,6 +111,7 @@ func TestMissingAndInvalid(t *testing.T) {
 func TestActionsAfterContinue(t *testing.T) {
 	goOn := rule("all", "continue", "true", "entity", "all")
 	booked := rule("booked", "continue", "true", "settle", "true", "entity", "booked")
+	alone := rule("alone", "continue", "true", "independent", "true", "entity", "alone")
 	for _, c := range []struct {
 		name  string
 		rules []RuleSource
@@ -122,7 +123,9 @@ func TestActionsAfterContinue(t *testing.T) {
 		{"allow alone", []RuleSource{rule("r", "action", "allow"), goOn}, "allow by r"},
 		{"deny", []RuleSource{goOn, rule("r", "action", "deny")}, "deny by r"},
 		{"deny what settles", []RuleSource{booked, goOn, rule("r", "action", "deny")}, "deny by r: booked booked each=1 settle"},
-		{"invalid", []RuleSource{booked, goOn, rule("r", "entity", "${1/0}")}, "invalid by r"},
+		{"deny what is independent", []RuleSource{alone, goOn, rule("r", "action", "deny")}, "deny by r: alone alone each=1 independent"},
+		{"independent", []RuleSource{alone, goOn}, "charge by all: alone alone each=1 independent: all all each=1"},
+		{"invalid", []RuleSource{alone, booked, goOn, rule("r", "entity", "${1/0}")}, "invalid by r"},
 	} {
 		if got := summary(compile(t, c.rules...).Evaluate(descriptor("d"))); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)

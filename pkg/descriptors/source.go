@@ -51,7 +51,9 @@ type RuleSource struct {
 	Protocol Text // ratelimit | ext_authz; absent: by the variables the rule uses
 	Continue Text // true | false
 	Settle   Text // true | false
-	Enforce  Text // 10%
+	// Independent is true | false: whether the charge is decided by itself.
+	Independent Text
+	Enforce     Text // 10%
 
 	Namespace Text
 	Entity    Text
