@@ -1,0 +1,75 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+)
+
+// The files of an example, by their name in its folder.
+const (
+	exampleEnvoy   = "envoy.yaml"
+	exampleService = "extauthz.yaml"
+)
+
+// examplePort finds a port in an example's files: Envoy's spelling, and the
+// service's.
+var examplePort = regexp.MustCompile(`(port_value: |127\.0\.0\.1:)(\d+)`)
+
+// Example is a copy of one of the examples, with each port of its files moved to
+// a free one, so that several run at once.
+type Example struct {
+	Envoy, Service string // paths of the copied files
+	ports          map[int]int
+}
+
+// CopyExample copies the example in the folder from into the folder to.
+func CopyExample(from, to string, free *Ports) (*Example, error) {
+	e := &Example{ports: map[int]int{}}
+	for name, path := range map[string]*string{exampleEnvoy: &e.Envoy, exampleService: &e.Service} {
+		text, err := os.ReadFile(filepath.Join(from, name)) //nolint:gosec // the module's own file
+		if err != nil {
+			return nil, fmt.Errorf("reading the example: %w", err)
+		}
+		if text, err = e.movePorts(text, free); err != nil {
+			return nil, err
+		}
+		*path = filepath.Join(to, name)
+		if err := os.WriteFile(*path, text, 0o600); err != nil {
+			return nil, fmt.Errorf("copying the example: %w", err)
+		}
+	}
+	return e, nil
+}
+
+// movePorts replaces each port, one that was met before by the same.
+func (e *Example) movePorts(text []byte, free *Ports) ([]byte, error) {
+	var failed error
+	moved := examplePort.ReplaceAllFunc(text, func(found []byte) []byte {
+		part := examplePort.FindSubmatch(found)
+		n, err := strconv.Atoi(string(part[2]))
+		if err != nil {
+			failed = err
+			return found
+		}
+		if _, met := e.ports[n]; !met {
+			port, err := free.Free()
+			if err != nil {
+				failed = err
+				return found
+			}
+			e.ports[n] = port
+		}
+		return strconv.AppendInt(part[1], int64(e.ports[n]), 10)
+	})
+	if failed != nil {
+		return nil, fmt.Errorf("moving the example's ports: %w", failed)
+	}
+	return moved, nil
+}
+
+// Port is where a port of the example's files is in the copy, 0 where the files
+// don't have it.
+func (e *Example) Port(n int) int { return e.ports[n] }
