@@ -73,6 +73,10 @@ bench: build ## the service beside a no-op gRPC server, in one run
 bench-store: ## a charge on the DynamoDB store beside the SDK's call; ARGS=-strict fails
 	$(MAKE) -C bench store
 
+.PHONY: bench-peers
+bench-peers: build ## beside others; RATELIMIT=BINARY LIMITADOR=BINARY REDIS=BINARY, see bench/README.md
+	$(MAKE) -C bench peers
+
 .PHONY: lint
 lint: ## golangci-lint with .golangci.yml
 	$(LINT) run --build-tags integration ./...

@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime/pprof"
@@ -23,6 +24,7 @@ import (
 
 func main() {
 	standing := flag.Bool("stand-in", false, "be the stand-in, until the input ends")
+	listen := flag.String("listen", "", "be the stand-in at this `address`, until killed")
 	writes := flag.Float64("writes", 1000, "writes per second that a key takes")
 	var c comparison
 	flag.DurationVar(&c.latency, "latency", 5*time.Millisecond, "how long a write takes")
@@ -34,9 +36,13 @@ func main() {
 	profile := flag.String("cpuprofile", "", "write a profile of the many buckets there")
 	flag.Parse()
 	var err error
-	if *standing {
+	switch {
+	case *listen != "":
+		server := http.Server{Addr: *listen, Handler: newStandIn(c.latency, *writes), ReadHeaderTimeout: 10 * time.Second}
+		err = server.ListenAndServe()
+	case *standing:
 		err = newStandIn(c.latency, *writes).serve(os.Stdin, os.Stdout)
-	} else {
+	default:
 		err = run(&c, *profile, *writes)
 	}
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 // The bucket that each answer shows: a capacity that no run exhausts, half
 // full. It does not change, so that the stand-in keeps nothing.
 const (
-	capacity = 1_000_000_000_000 // tokens
-	perDay   = 1
+	capacity = 1_000_000_000 // tokens
+	perDay   = 10_000
 	limit    = "rpm"
 )
 

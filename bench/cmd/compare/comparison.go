@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"time"
 
 	"github.com/extauthz/extauthz/bench/internal/load"
 	"github.com/extauthz/extauthz/bench/internal/meter"
@@ -77,14 +75,14 @@ func (c *comparison) measure(ctx context.Context, s scenario, count bool) (load.
 	if err != nil {
 		return load.Result{}, err
 	}
-	await(ctx, c.patience)
+	meter.Quiet(ctx, c.patience)
 	p := c.servers.of(s)
 	r, err := load.Run(ctx, load.Options{
-		Address: p.address, Requests: requests, Protocol: s.protocol, Conns: c.conns, InFlight: s.inFlight,
-		Warmup: c.warmup, Duration: c.duration, PID: p.pid(), Count: count,
+		Address: p.Address, Requests: requests, Protocol: s.protocol, Conns: c.conns, InFlight: s.inFlight,
+		Warmup: c.warmup, Duration: c.duration, PIDs: []int{p.PID()}, Count: count,
 	})
 	if err != nil {
-		return r, fmt.Errorf("%s: %w", s.name(), errors.Join(err, p.gone()))
+		return r, fmt.Errorf("%s: %w", s.name(), errors.Join(err, p.Gone()))
 	}
 	right := r.Allowed
 	if s.reject {
@@ -114,28 +112,4 @@ func (c *comparison) requestsOf(s scenario) ([][]byte, error) {
 	r, err := s.protocol.Requests(s.limit(), s.tenants)
 	c.requests[key] = r
 	return r, err
-}
-
-// quiet is the share of the machine that neighbours may use before a run.
-const quiet = 0.1
-
-// await waits until the machine is idle, for so long at most: before a run all
-// that is busy is a neighbour.
-func await(ctx context.Context, patience time.Duration) {
-	const window = 100 * time.Millisecond
-	tick := time.NewTicker(window)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		before, err1 := meter.Busy()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		after, err2 := meter.Busy()
-		most := quiet * float64(window) * float64(runtime.NumCPU())
-		if err1 != nil || err2 != nil || float64(after-before) <= most {
-			return
-		}
-	}
 }

@@ -32,7 +32,7 @@ type options struct {
 }
 
 func main() {
-	// Processes end with the thread that started them: see process.go.
+	// Processes end with the thread that started them: see internal/process.
 	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	met, err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (met bool
 		return false, fmt.Errorf("no scenario has %q in its name", o.only)
 	}
 	servers, err := startAll(ctx, o, stderr)
-	defer func() { servers.stop() }()
+	defer func() { servers.Stop() }()
 	if err != nil {
 		return false, err
 	}

@@ -28,9 +28,10 @@ func main() {
 func run(ctx context.Context) error {
 	var o load.Options
 	flag.StringVar(&o.Address, "grpc", "127.0.0.1:8081", "the server's address")
-	flag.IntVar(&o.PID, "pid", os.Getpid(), "the server's process, whose CPU time is measured")
+	pid := flag.Int("pid", os.Getpid(), "the server's process, whose CPU time is measured")
 	flag.IntVar(&o.Conns, "conns", 1, "connections")
 	flag.IntVar(&o.InFlight, "inflight", 16, "calls at a time")
+	flag.Float64Var(&o.Rate, "rate", 0, "calls a second, however long they take; 0: as many as there are answers")
 	flag.BoolVar(&o.Count, "count", false, "count the server's instructions")
 	flag.DurationVar(&o.Warmup, "warmup", time.Second, "unmeasured time before the run")
 	flag.DurationVar(&o.Duration, "duration", 5*time.Second, "measured time")
@@ -39,6 +40,7 @@ func run(ctx context.Context) error {
 	tenants := flag.Int("tenants", 1, "how many tenants ask")
 	repeat := flag.Int("repeat", 1, "how often each request is asked before the warmup: with no warmup and no duration, exactly so many calls")
 	flag.Parse()
+	o.PIDs = []int{*pid}
 	if *authz {
 		o.Protocol = load.ExtAuthz
 	}

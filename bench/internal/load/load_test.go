@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"net"
 	"os"
 	"strings"
@@ -90,7 +91,7 @@ func TestRun(t *testing.T) {
 				}
 				r, err := Run(t.Context(), Options{
 					Address: l.Addr().String(), Requests: reqs, Protocol: p, Conns: 2, InFlight: 4,
-					Duration: 50 * time.Millisecond, PID: os.Getpid(),
+					Duration: 50 * time.Millisecond, PIDs: []int{os.Getpid()},
 				})
 				if err != nil || r.Requests == 0 || r.Failed > 0 || r.CPU <= 0 || r.P99 < r.P50 || r.Max < r.P99 {
 					t.Errorf("%s: %+v %v", p, r, err)
@@ -107,6 +108,35 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestOpenLoop holds the open loop to its rate, and a call's time to when it was
+// due: one caller of a server that takes 5 ms is behind from the second call on.
+func TestOpenLoop(t *testing.T) {
+	slow := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		time.Sleep(5 * time.Millisecond)
+		return next(ctx, req)
+	}
+	s := grpc.NewServer(grpc.UnaryInterceptor(slow))
+	noop.Register(s, false)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	defer func() { s.Stop(); <-served }()
+	reqs, err := RateLimit.Requests(Open, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(t.Context(), Options{
+		Address: l.Addr().String(), Requests: reqs, Conns: 1, InFlight: 1, Rate: 1000,
+		Duration: 50 * time.Millisecond, PIDs: []int{os.Getpid()},
+	})
+	if err != nil || r.Requests != 50 || r.Max < 49*4*time.Millisecond {
+		t.Errorf("%+v %v, want 50 calls, the last 200 ms late", r, err)
+	}
+}
+
 func TestRunAgainstNobody(t *testing.T) {
 	reqs, err := RateLimit.Requests(Open, 1)
 	if err != nil {
@@ -120,7 +150,7 @@ func TestRunAgainstNobody(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer func() { s.Stop(); <-served }()
-	r, err := Run(t.Context(), Options{Address: l.Addr().String(), Requests: reqs, Conns: 1, InFlight: 1, Duration: time.Millisecond, PID: os.Getpid()})
+	r, err := Run(t.Context(), Options{Address: l.Addr().String(), Requests: reqs, Conns: 1, InFlight: 1, Duration: time.Millisecond, PIDs: []int{os.Getpid()}})
 	if err == nil {
 		t.Errorf("%+v, want an error", r)
 	}
