@@ -15,7 +15,8 @@ type comparison struct {
 	latency, duration     time.Duration
 	rounds, callers, keys int
 	strict                bool
-	profile               func(measure func() error) error // of the many buckets; nil: none
+	profile               func(measure func() error) error // nil: none
+	profiled              string                           // what it is of: hot, many or bare
 }
 
 // The goals.
@@ -57,24 +58,31 @@ func (c *comparison) run(ctx context.Context, url string, out io.Writer) error {
 func (c *comparison) round(ctx context.Context, p *product, b *bare) (r round, err error) {
 	calls, throttled := p.calls.calls.Load(), p.calls.throttled.Load()
 	start := time.Now()
-	if r.hot, err = measure(ctx, c.callers, 1, c.duration, p.charge); err != nil {
+	if r.hot, err = c.measure(ctx, "hot", 1, p.charge); err != nil {
 		return r, err
 	}
 	r.writes = float64(p.calls.calls.Load()-calls) / time.Since(start).Seconds()
 	r.throttled = p.calls.throttled.Load() - throttled
-	if r.bare, err = measure(ctx, c.callers, c.keys, c.duration, b.charge); err != nil {
+	if r.bare, err = c.measure(ctx, "bare", c.keys, b.charge); err != nil {
 		return r, err
 	}
-	many := func() error {
-		r.many, err = measure(ctx, c.callers, c.keys, c.duration, p.charge)
+	r.many, err = c.measure(ctx, "many", c.keys, p.charge)
+	return r, err
+}
+
+// measure measures one of the round's parts, and profiles the one that is asked
+// for.
+func (c *comparison) measure(ctx context.Context, name string, keys int, f charge) (s sample, err error) {
+	part := func() error {
+		s, err = measure(ctx, c.callers, keys, c.duration, f)
 		return err
 	}
-	if c.profile != nil {
-		err = c.profile(many)
-	} else {
-		err = many()
+	if c.profile != nil && c.profiled == name {
+		err = c.profile(part)
+		return s, err
 	}
-	return r, err
+	err = part()
+	return s, err
 }
 
 // report prints the rounds, and, if goals are to be met, says which is not.

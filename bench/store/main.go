@@ -33,7 +33,8 @@ func main() {
 	flag.IntVar(&c.callers, "callers", 256, "that charge at the same time")
 	flag.IntVar(&c.keys, "keys", 10_000, "buckets, where they are many")
 	flag.BoolVar(&c.strict, "strict", false, "fail where a goal is not met")
-	profile := flag.String("cpuprofile", "", "write a profile of the many buckets there")
+	profile := flag.String("cpuprofile", "", "write a profile there; with one round")
+	flag.StringVar(&c.profiled, "profiled", "hot", "what it is of: hot, many or bare")
 	flag.Parse()
 	var err error
 	switch {

@@ -59,32 +59,24 @@ func newTransport(connections int) *http.Transport {
 	}
 }
 
-// newClients makes the client of charges, which sends everything once, and
-// that of all else, which tries again as the SDK does. Both are explicit about
-// it: the SDK's defaults change between versions.
-func newClients(c *Config, transport http.RoundTripper) (charges, others *dynamodb.Client) {
-	base := func(o *dynamodb.Options) {
+// newClients makes what sends charges, which sends everything once, and the
+// client of all else, which tries again as the SDK does. The client is explicit
+// about it: the SDK's defaults change between versions.
+func newClients(c *Config, transport http.RoundTripper) (charges *updater, others *dynamodb.Client) {
+	others = dynamodb.NewFromConfig(c.AWS, func(o *dynamodb.Options) {
 		o.HTTPClient = &http.Client{Transport: transport}
 		o.EndpointDiscovery.EnableEndpointDiscovery = aws.EndpointDiscoveryDisabled
 		if c.EndpointURL != "" {
 			o.BaseEndpoint = &c.EndpointURL
 			o.AccountIDEndpointMode = aws.AccountIDEndpointModeDisabled
 		}
-	}
-	charges = dynamodb.NewFromConfig(c.AWS, base, func(o *dynamodb.Options) {
-		o.Retryer = aws.NopRetryer{}
-		o.RetryMaxAttempts = 1
-		o.APIOptions = append(o.APIOptions, lean)
-		fixEndpoint(o)
-	})
-	others = dynamodb.NewFromConfig(c.AWS, base, func(o *dynamodb.Options) {
 		o.RetryMaxAttempts = 0
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = 4
 			o.MaxBackoff = time.Second
 		})
 	})
-	return charges, others
+	return newUpdater(others, transport), others
 }
 
 // wire watches whether a request got as far as a connection. Before that no

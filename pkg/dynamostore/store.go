@@ -82,8 +82,8 @@ type Store struct {
 	now        func() time.Time
 	observer   Observer
 
-	charges   api // each call is sent once
-	others    api // with the SDK's retries
+	charges   *updater // each call is sent once
+	others    api      // with the SDK's retries
 	transport *http.Transport
 	registry  registry
 
@@ -125,7 +125,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.ReportCapacity {
 		s.capacity = types.ReturnConsumedCapacityIndexes
 	}
-	s.charges, s.others = newClients(&c, s.transport)
+	s.charges, s.others = newClients(&c, s.transport) //nolint:contextcheck // to find out an endpoint's URL takes no time
 	if c.Register == nil {
 		c.Register = []string{ratelimit.DefaultNamespace}
 	}

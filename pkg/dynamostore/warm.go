@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 )
 
@@ -20,7 +21,8 @@ func (s *Store) warm(ctx context.Context, n int) {
 
 // ping is the cheapest call: an eventually consistent read of one small item.
 func (s *Store) ping(ctx context.Context) {
-	_, _ = s.charges.GetItem(ctx, &dynamodb.GetItemInput{TableName: &s.table, Key: primaryKey(schemaKey, schemaKey)})
+	in := &dynamodb.GetItemInput{TableName: &s.table, Key: primaryKey(schemaKey, schemaKey)}
+	_, _ = s.others.GetItem(ctx, in, func(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} })
 }
 
 // keepWarm pings if nothing else was asked for as long as idle.
