@@ -73,6 +73,10 @@ bench: build ## the service beside a no-op gRPC server, in one run
 bench-store: ## a charge on the DynamoDB store beside the SDK's call; ARGS=-strict fails
 	$(MAKE) -C bench store
 
+.PHONY: bench-envoy
+bench-envoy: build envoy ## how much longer a request takes through Envoy than with a no-op server
+	$(MAKE) -C bench envoy
+
 .PHONY: bench-peers
 bench-peers: build ## beside others; RATELIMIT=BINARY LIMITADOR=BINARY REDIS=BINARY, see bench/README.md
 	$(MAKE) -C bench peers
