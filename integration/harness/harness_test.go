@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,7 +67,16 @@ func TestParseSamples(t *testing.T) {
 
 func TestFindEnvoyFollowsThePin(t *testing.T) {
 	t.Setenv("EXTAUTHZ_TOOLS", t.TempDir())
+	t.Setenv("EXTAUTHZ_TEST_ENVOY", "")
 	if _, err := FindEnvoy("../.."); !errors.Is(err, ErrNoEnvoy) {
 		t.Errorf("FindEnvoy without one: %v, want %v", err, ErrNoEnvoy)
+	}
+	t.Setenv("EXTAUTHZ_TEST_ENVOY", "oldest")
+	if _, err := FindEnvoy("../.."); !errors.Is(err, ErrNoEnvoy) || !strings.Contains(err.Error(), "envoy-1.36") {
+		t.Errorf("FindEnvoy of the oldest: %v, want %v, with its version", err, ErrNoEnvoy)
+	}
+	t.Setenv("EXTAUTHZ_TEST_ENVOY", "newest")
+	if _, err := FindEnvoy("../.."); err == nil || errors.Is(err, ErrNoEnvoy) {
+		t.Errorf("FindEnvoy of another: %v, want an error", err)
 	}
 }
