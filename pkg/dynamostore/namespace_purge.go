@@ -17,9 +17,13 @@ import (
 // by then every process has noticed, and ended the writes that it had begun.
 const settled = defaultRecheck + checkTimeout + 8*time.Second
 
+// counted is how long after a purge was begun it looks for items: by then the
+// aggregator has ended what it began to write before, see [UsageWithin].
+const counted = UsageWithin + 2*time.Second
+
 // PurgeNamespace implements hierarchy.Namespaces. It reads the whole table once,
 // as there is no list of buckets: a unit for each 4 KB of the table. It begins
-// 15 seconds after the deletion at the earliest.
+// 15 seconds after the deletion at the earliest, and 5 seconds after the call.
 func (s *Store) PurgeNamespace(ctx context.Context, id string, progress func(removed int)) error {
 	h, err := s.headOf(ctx, id)
 	if err != nil {
@@ -87,13 +91,14 @@ func (s *Store) beginPurge(ctx context.Context, h *head) error {
 
 func (s *Store) waitSettled(ctx context.Context, h *head) error {
 	// A clock that is wrong makes nobody wait for longer.
-	timer := time.NewTimer(min(s.settled-s.now().Sub(h.DeletedAt), s.settled))
+	wait := max(s.settled-s.now().Sub(h.DeletedAt), counted)
+	timer := time.NewTimer(min(wait, s.settled))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting until every process has noticed the deletion: %w", ctx.Err())
+		return fmt.Errorf("waiting until all have noticed the deletion: %w", ctx.Err())
 	}
 }
 

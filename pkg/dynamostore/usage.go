@@ -1,9 +1,9 @@
 package dynamostore
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 	"github.com/extauthz/extauthz/pkg/usage"
 )
@@ -23,11 +24,20 @@ import (
 //
 // used has what usage.Account has, by birth and slot: name, charged, returned,
 // debt. n is raised by each write, so that none is lost to another.
+//
+// Beside it, whose usage a day has, in a few parts so that no partition takes
+// all of it:
+//
+//	PK 3q7xk2m9vd/d/2026-11-25/3   SK user-123   ttl
 const (
 	attrUsed = "used"
 	attrTold = "n"
 
 	kindUsage = "/u/"
+	kindDay   = "/d/"
+
+	dayForm  = "2006-01-02"
+	dayParts = 8
 )
 
 // UsageKey is where the usage of one bucket in one hour is kept. Its parts are
@@ -46,6 +56,44 @@ func (k *UsageKey) item() item {
 		sk += "/" + k.Variant
 	}
 	return primaryKey(k.NamespaceID+kindUsage+k.EntityID, sk)
+}
+
+// dayKey is a part of those whose usage a day has.
+func dayKey(namespaceID string, day usage.Hour, part uint32) string {
+	return namespaceID + kindDay + day.Start().Format(dayForm) + "/" + strconv.FormatUint(uint64(part), 10)
+}
+
+// UsageWithin is how long the first write of an hour may take from the
+// beginning of the look at the namespace ([UsageNamespace]) that comes before
+// it: a purge waits for so long, and then finds all.
+const UsageWithin = 3 * time.Second
+
+// UsageNamespace is the request that reads whether a namespace is still there,
+// for [UsageGoes].
+func UsageNamespace(table string, k *UsageKey) *dynamodb.GetItemInput {
+	return &dynamodb.GetItemInput{TableName: &table, Key: headKey(k.NamespaceID), ConsistentRead: new(true)}
+}
+
+// UsageGoes reports whether the namespace of an item was purged or is about to
+// be: nothing more is to be written of its usage.
+func UsageGoes(it map[string]types.AttributeValue) bool {
+	state, ok := it[attrState].(*types.AttributeValueMemberS)
+	return len(it) == 0 || ok && state.Value == hierarchy.NamespacePurging.String()
+}
+
+// UsageEnter is the request that enters the entity of a key among those whose
+// usage its day has, to be kept so long after the day. It comes before the first
+// write of an hour; again it changes nothing.
+func UsageEnter(table string, k *UsageKey, keep time.Duration) *dynamodb.UpdateItemInput {
+	until := usage.Daily.Add(k.Hour, 1).Start().Add(keep)
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(k.EntityID)) // it never fails
+	return &dynamodb.UpdateItemInput{
+		TableName: &table, Key: primaryKey(dayKey(k.NamespaceID, k.Hour, hash.Sum32()%dayParts), k.EntityID),
+		UpdateExpression:          new("SET #t = :t"),
+		ExpressionAttributeNames:  map[string]string{"#t": attrTTL},
+		ExpressionAttributeValues: item{":t": numberValue(until.Unix())},
+	}
 }
 
 // UsageOf is what a change of a bucket's item says of the hour of at, which is
@@ -162,67 +210,4 @@ func decodeGrowth(name string, value types.AttributeValue) (id usage.ID, g usage
 	}
 	g.Debt = ratelimit.Millitokens(debt)
 	return id, g, nil
-}
-
-// Used is what one bucket of an entity used in an hour, by the names of limits.
-type Used struct {
-	UsageKey
-	Totals map[string]usage.Totals
-}
-
-// Usage is what an entity's buckets used from one hour until before another, in
-// the order of time: nothing where there was no change, or where no aggregator
-// counts. It is behind by the aggregator's batch window and some seconds. It
-// reads a unit for each 4 KB, 20 hours of a bucket or so.
-//
-// The error matches [hierarchy.ErrUnknownNamespace] where the namespace is
-// unknown.
-func (s *Store) Usage(ctx context.Context, namespace, entity string, from, to usage.Hour) ([]Used, error) {
-	id, err := s.adminID(ctx, namespace)
-	if err != nil {
-		return nil, err
-	}
-	entityID := ratelimit.EntityID(entity)
-	in := &dynamodb.QueryInput{
-		KeyConditionExpression: new("PK = :p AND SK BETWEEN :from AND :to"),
-		ExpressionAttributeValues: item{
-			// What lies in an hour sorts after the hour itself.
-			":p": textValue(id + kindUsage + entityID), ":from": textValue(from.String()), ":to": textValue(to.String()),
-		},
-	}
-	var all []Used
-	for more := true; more; {
-		var found []item
-		if found, more, err = s.query(ctx, in); err != nil {
-			return nil, fmt.Errorf("reading the usage of entity %q: %w", entity, err)
-		}
-		for _, it := range found {
-			u, err := decodeUsed(id, entityID, it)
-			if err != nil {
-				return nil, fmt.Errorf("reading the usage of entity %q: %w", entity, err)
-			}
-			all = append(all, u)
-			in.ExclusiveStartKey = item{attrPK: it[attrPK], attrSK: it[attrSK]}
-		}
-	}
-	return all, nil
-}
-
-func decodeUsed(namespaceID, entityID string, it item) (Used, error) {
-	u := Used{UsageKey: UsageKey{NamespaceID: namespaceID, EntityID: entityID}}
-	sk, err := textOf(it, attrSK)
-	if err != nil {
-		return u, err
-	}
-	hour, rest, _ := strings.Cut(sk, "/")
-	if u.Hour, err = usage.ParseHour(hour); err != nil {
-		return u, fmt.Errorf("the item %s: %w", sk, err)
-	}
-	u.ResourceID, u.Variant, _ = strings.Cut(rest, "/")
-	account, _, err := DecodeUsage(it)
-	if err != nil {
-		return u, fmt.Errorf("the item %s: %w", sk, err)
-	}
-	u.Totals = account.Totals()
-	return u, nil
 }

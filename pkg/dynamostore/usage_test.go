@@ -1,6 +1,7 @@
 package dynamostore
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 func TestUsageIsReadAsWritten(t *testing.T) {
 	s, _ := newStore(t)
-	if _, err := s.Get(t.Context(), key(t, "user-123")); err != nil { // registers the namespace
+	if _, err := s.Get(t.Context(), key(t, "user/123")); err != nil { // registers the namespace
 		t.Fatal(err)
 	}
 	ns, err := s.Namespace(t.Context(), "default")
@@ -23,7 +24,7 @@ func TestUsageIsReadAsWritten(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	var want []Used
 	for i := range usage.Hour(5) {
-		k := UsageKey{NamespaceID: ns.ID, EntityID: "user-123", ResourceID: "gpt-4", Hour: first + i}
+		k := UsageKey{NamespaceID: ns.ID, EntityID: "user%2F123", ResourceID: "gpt-4", Hour: first + i}
 		if i == 3 {
 			k.Variant = "shadow:x"
 		}
@@ -40,6 +41,9 @@ func TestUsageIsReadAsWritten(t *testing.T) {
 			if err != nil || got != version {
 				t.Fatalf("version %d, want %d (%v)", got, version, err)
 			}
+			if _, err := s.others.UpdateItem(t.Context(), UsageEnter(s.table, &k, time.Hour)); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := s.others.UpdateItem(t.Context(), UsageWrite(s.table, &k, a, version, until)); err != nil {
 				t.Fatal(err)
 			}
@@ -51,12 +55,46 @@ func TestUsageIsReadAsWritten(t *testing.T) {
 			want = append(want, Used{k, a.Totals()})
 		}
 	}
-	got, err := s.Usage(t.Context(), "default", "user-123", first+1, first+4)
+	got, err := s.Usage(t.Context(), "default", "user/123", first+1, first+4)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("written (-), read (+):\n%s", diff)
+	}
+	got = nil
+	for _, days := range [][2]usage.Hour{{first - 48, first - 24}, {first + 1, first + 4}} {
+		if err := s.UsageOfAll(t.Context(), "default", days[0], days[1], func(found []Used) { got = append(got, found...) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("written (-), read of all (+):\n%s", diff)
+	}
+	items := want[2].Items()
+	slices.SortFunc(items, func(a, b usage.Item) int { return a.Order(&b) })
+	bucket := usage.Bucket{Entity: "user/123", Resource: "gpt-4", Variant: "shadow:x"}
+	if diff := cmp.Diff([]usage.Item{
+		{Bucket: bucket, Limit: "rpm", From: first + 3, To: first + 4, Totals: usage.Totals{Consumed: 4000, Admitted: 3000}},
+		{Bucket: bucket, Limit: "tpm", From: first + 3, To: first + 4, Totals: usage.Totals{Consumed: 1, Admitted: 1, Debt: 77}},
+	}, items); diff != "" {
+		t.Errorf("as items:\n%s", diff)
+	}
+}
+
+func TestUsageOfPurgedNamespaces(t *testing.T) {
+	for name, c := range map[string]struct {
+		head item
+		goes bool
+	}{
+		"none":    {nil, true},
+		"active":  {item{attrName: textValue("acme")}, false},
+		"deleted": {item{attrState: textValue("deleted")}, false},
+		"purging": {item{attrState: textValue("purging")}, true},
+	} {
+		if got := UsageGoes(c.head); got != c.goes {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

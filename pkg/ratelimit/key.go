@@ -162,6 +162,27 @@ func encodePart(s string, most int) string {
 	return string(b)
 }
 
+// RawPart is the raw value of an entity, a resource or a variant as it stands in
+// a key. Of one that is hashed it is the hash, with a ~ before it, which no other
+// value has.
+func RawPart(id string) string {
+	if !strings.Contains(id, "%") {
+		return id
+	}
+	b := make([]byte, 0, len(id))
+	for i := 0; i < len(id); i++ {
+		if id[i] == '%' && i+2 < len(id) {
+			if c, err := hex.DecodeString(id[i+1 : i+3]); err == nil {
+				b = append(b, c[0])
+				i += 2
+				continue
+			}
+		}
+		b = append(b, id[i])
+	}
+	return string(b)
+}
+
 // isPlain reports whether a byte stands for itself in an encoded part.
 func isPlain(c byte) bool {
 	return isAlnum(c) || c == '-' || c == '_' || c == '.' || c == ':' || c == '@' || c == '+' || c == '='

@@ -120,3 +120,17 @@ func FuzzKey(f *testing.F) {
 		}
 	})
 }
+
+func TestRawPartsAreWhatKeysWereMadeOf(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		raw := string(rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "raw"))
+		id := EntityID(raw)
+		got := RawPart(id)
+		if id[0] == hashMark {
+			raw = id
+		}
+		if got != raw {
+			t.Fatalf("%q is in keys as %q, which is read as %q", raw, id, got)
+		}
+	})
+}

@@ -140,6 +140,13 @@ func handle(t *testing.T, c handler.Config, records ...events.DynamoDBEventRecor
 
 func TestPoisonHoldsUpNobody(t *testing.T) {
 	s := newSurroundings(t)
+	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	_, err := s.table.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &s.Table, Item: map[string]types.AttributeValue{
+		"PK": text("id"), "SK": text("namespace"), "name": text("default"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	timeless := record("4", "MODIFY", "id/e/user", "b/gpt-4", nil, bucket("1000"))
 	timeless.Change.ApproximateCreationDateTime = events.SecondsEpochTime{}
 	keyless := record("5", "MODIFY", "", "", nil, nil)
@@ -162,7 +169,7 @@ func TestPoisonHoldsUpNobody(t *testing.T) {
 		t.Errorf("dead letters:\n%s", diff)
 	}
 	item, err := s.table.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: &s.Table, Key: map[string]types.AttributeValue{
-		"PK": &types.AttributeValueMemberS{Value: "id/u/user"}, "SK": &types.AttributeValueMemberS{Value: "2026-11-25T10/gpt-4"},
+		"PK": text("id/u/user"), "SK": text("2026-11-25T10/gpt-4"),
 	}})
 	if err != nil || len(item.Item) == 0 {
 		t.Errorf("what was sound wasn't counted (%v)", err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/extauthz/extauthz/pkg/dynamostore"
@@ -74,8 +75,11 @@ func (h *Handler) merge(ctx context.Context, w *window) error {
 		if !known.Merge(w.account) {
 			return nil
 		}
-		until := w.key.Hour.End().Add(h.c.Keep)
-		_, err = h.c.DynamoDB.UpdateItem(ctx, dynamostore.UsageWrite(h.c.Table, &w.key, known, version, until))
+		if version == 0 {
+			err = h.begin(ctx, &w.key, known)
+		} else {
+			_, err = h.c.DynamoDB.UpdateItem(ctx, h.request(&w.key, known, version))
+		}
 		if err == nil {
 			return nil
 		}
@@ -84,4 +88,25 @@ func (h *Handler) merge(ctx context.Context, w *window) error {
 		}
 	}
 	return fmt.Errorf("writing usage: another was faster %d times: %w", tries, refused)
+}
+
+func (h *Handler) request(k *dynamostore.UsageKey, a usage.Account, version int64) *dynamodb.UpdateItemInput {
+	return dynamostore.UsageWrite(h.c.Table, k, a, version, k.Hour.End().Add(h.c.Keep))
+}
+
+// begin writes an hour of which there is nothing yet. The entity is entered
+// among those of the day before that, so that none is missing there. Nothing is
+// written for a namespace that is being purged, or was.
+func (h *Handler) begin(ctx context.Context, k *dynamostore.UsageKey, a usage.Account) error {
+	ctx, cancel := context.WithTimeout(ctx, dynamostore.UsageWithin)
+	defer cancel()
+	namespace, err := h.c.DynamoDB.GetItem(ctx, dynamostore.UsageNamespace(h.c.Table, k))
+	if err != nil || dynamostore.UsageGoes(namespace.Item) {
+		return err
+	}
+	if _, err := h.c.DynamoDB.UpdateItem(ctx, dynamostore.UsageEnter(h.c.Table, k, h.c.Keep)); err != nil {
+		return err
+	}
+	_, err = h.c.DynamoDB.UpdateItem(ctx, h.request(k, a, 0))
+	return err
 }
