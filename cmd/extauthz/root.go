@@ -51,7 +51,7 @@ allowed, or 429 with an exact Retry-After.`,
 		return cmp.Or(c.Args(c, c.Flags().Args()), err)
 	})
 	root.AddCommand(newServe(), newValidate(), newExplain(), newVersion(),
-		newSystem(), newResource(), newTier(), newEntity(), newNamespace(), newLimits(), newBalance(), newAudit(), newImport())
+		newSystem(), newResource(), newTier(), newEntity(), newNamespace(), newLimits(), newBalance(), newAudit(), newUsage(), newImport())
 	// Cobra's own commands print their help for what they don't know, as if that
 	// were done.
 	root.InitDefaultHelpCmd()
@@ -78,7 +78,7 @@ func noSuchTopic(c *cobra.Command, args []string) error {
 // laterCommands come with later work. They are refused by name, so that nobody
 // looks for a misspelling.
 var laterCommands = []string{
-	"cfn-template", "check", "cost", "delete", "deploy", "lambda-export", "list", "status", "usage",
+	"cfn-template", "check", "cost", "delete", "deploy", "lambda-export", "list", "status",
 }
 
 // noSuchCommand refuses what isn't a command of the program, or of a group.
@@ -100,36 +100,57 @@ func noSuchCommand(c *cobra.Command, args []string) error {
 // noArgs refuses what isn't a flag.
 func noArgs(c *cobra.Command, args []string) error { return exactly()(c, args) }
 
-// output is the value of --output.
+// output is a form of what is printed.
 type output string
 
 const (
 	asTable output = "table"
 	asJSON  output = "json"
+	asCSV   output = "csv"
 )
 
-// addOutput adds --output to a command.
-func addOutput(c *cobra.Command) *output {
-	o := asTable
-	c.Flags().VarP(&o, "output", "o", "`form` of what is printed: table or json")
+// addOutput adds --output to a command: table, json, and what other forms it has.
+func addOutput(c *cobra.Command, more ...output) *output {
+	f := &formFlag{form: asTable, forms: append([]output{asTable, asJSON}, more...)}
+	c.Flags().VarP(f, "output", "o", "`form` of what is printed: "+f.choice())
+	names := make([]cobra.Completion, len(f.forms))
+	for i, o := range f.forms {
+		names[i] = string(o)
+	}
 	// Only a flag that isn't there can't be given completions.
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(asTable), string(asJSON)}, cobra.ShellCompDirectiveNoFileComp))
-	return &o
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	return &f.form
+}
+
+// formFlag is the value of --output.
+type formFlag struct {
+	form  output
+	forms []output
+}
+
+// choice is what it may be, in words.
+func (f *formFlag) choice() string {
+	last := len(f.forms) - 1
+	s := string(f.forms[0])
+	for _, o := range f.forms[1:last] {
+		s += ", " + string(o)
+	}
+	return s + " or " + string(f.forms[last])
 }
 
 // String is the form's name.
-func (o *output) String() string { return string(*o) }
+func (f *formFlag) String() string { return string(f.form) }
 
 // Type is what help calls the value.
-func (o *output) Type() string { return "form" }
+func (f *formFlag) Type() string { return "form" }
 
 // Set takes a form by its name.
-func (o *output) Set(s string) error {
-	if v := output(s); v == asTable || v == asJSON {
-		*o = v
-		return nil
+func (f *formFlag) Set(s string) error {
+	if !slices.Contains(f.forms, output(s)) {
+		return errors.New("it is " + f.choice())
 	}
-	return errors.New("it is table or json")
+	f.form = output(s)
+	return nil
 }
 
 // printJSON prints a value as JSON.

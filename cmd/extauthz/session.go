@@ -33,10 +33,11 @@ type work struct {
 // ctx is the command's.
 func (w *work) ctx() context.Context { return w.c.Context() }
 
-// onSession makes a command of what works on a configuration in a store.
-func onSession(c *cobra.Command, run func(w *work, args []string) error) *cobra.Command {
+// onSession makes a command of what works on a configuration in a store; more are
+// forms that it prints beside tables and JSON.
+func onSession(c *cobra.Command, run func(w *work, args []string) error, more ...output) *cobra.Command {
 	t := addTarget(c)
-	form := addOutput(c)
+	form := addOutput(c, more...)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		target, err := resolve(*t, c.Flags().Changed)
 		if err != nil {

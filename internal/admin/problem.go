@@ -39,6 +39,7 @@ const (
 	CodeUnavailable      = "unavailable" // the store gives no answer
 	CodeUnreachable      = "unreachable" // the server doesn't
 	CodeStore            = "store"       // the table can't be used as it is
+	CodeNotCounted       = "not_counted" // where there is no usage
 )
 
 // sentinels are the errors that a code stands for.

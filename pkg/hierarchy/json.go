@@ -12,26 +12,28 @@ import (
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
-// text is a raw value in JSON: a string, or, where it isn't UTF-8,
+// Text is a raw value in JSON: a string, or, where it isn't UTF-8,
 // {"base64": "..."}, so that no byte of it is lost.
-type text string
+type Text string
 
 type base64Text struct {
 	Base64 []byte `json:"base64"`
 }
 
-func (t text) MarshalJSON() ([]byte, error) {
+// MarshalJSON writes it.
+func (t Text) MarshalJSON() ([]byte, error) {
 	if utf8.ValidString(string(t)) {
 		return json.Marshal(string(t))
 	}
 	return json.Marshal(base64Text{[]byte(t)})
 }
 
-func (t *text) UnmarshalJSON(b []byte) error {
+// UnmarshalJSON reads what MarshalJSON writes.
+func (t *Text) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '{' {
 		var raw base64Text
 		err := json.Unmarshal(b, &raw)
-		*t = text(raw.Base64)
+		*t = Text(raw.Base64)
 		return err
 	}
 	return json.Unmarshal(b, (*string)(t))
@@ -39,8 +41,8 @@ func (t *text) UnmarshalJSON(b []byte) error {
 
 type refJSON struct {
 	Kind     string `json:"kind"`
-	Name     text   `json:"name,omitempty"`
-	Resource text   `json:"resource,omitempty"`
+	Name     Text   `json:"name,omitempty"`
+	Resource Text   `json:"resource,omitempty"`
 }
 
 // MarshalJSON is {"kind", "name", "resource"}. A name that isn't UTF-8 is
@@ -48,7 +50,7 @@ type refJSON struct {
 func (r Ref) MarshalJSON() ([]byte, error) { return json.Marshal(r.json()) }
 
 func (r Ref) json() refJSON {
-	return refJSON{Kind: r.Kind.String(), Name: text(r.Name), Resource: text(r.Resource)}
+	return refJSON{Kind: r.Kind.String(), Name: Text(r.Name), Resource: Text(r.Resource)}
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -79,8 +81,8 @@ type itemJSON struct {
 	Mode          string            `json:"mode,omitempty"`
 	OnUnavailable string            `json:"on_unavailable,omitempty"`
 	DisplayName   string            `json:"display_name,omitempty"`
-	Tier          text              `json:"tier,omitempty"`
-	Parent        text              `json:"parent,omitempty"`
+	Tier          Text              `json:"tier,omitempty"`
+	Parent        Text              `json:"parent,omitempty"`
 	Cascade       bool              `json:"cascade,omitempty"`
 	Metadata      map[string]string `json:"metadata,omitempty"`
 }
@@ -125,7 +127,7 @@ func (i Item) MarshalJSON() ([]byte, error) {
 	j := itemJSON{
 		refJSON: i.Ref.json(), Revision: i.Revision, Deleted: i.Deleted, UpdatedAt: i.UpdatedAt, Manager: i.Manager,
 		Mode: i.Level.Mode.String(), OnUnavailable: i.Level.OnUnavailable.String(),
-		DisplayName: i.Profile.DisplayName, Tier: text(i.Profile.Tier), Parent: text(i.Profile.Parent),
+		DisplayName: i.Profile.DisplayName, Tier: Text(i.Profile.Tier), Parent: Text(i.Profile.Parent),
 		Cascade: i.Profile.Cascade, Metadata: i.Profile.Metadata,
 	}
 	for _, l := range i.Level.Limits {

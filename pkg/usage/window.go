@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -66,6 +67,10 @@ type Bucket struct {
 	Resource string
 	Variant  string // empty for the usual bucket: see [ratelimit.NewKey]
 }
+
+// Shadow reports whether the bucket is that of a rule which isn't enforced, so
+// that nobody was answered by it.
+func (b *Bucket) Shadow() bool { return strings.HasPrefix(b.Variant, "shadow:") }
 
 // Item is the use of one limit of a bucket in the window from one hour until
 // before another.
