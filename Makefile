@@ -37,8 +37,9 @@ run: build ## the service alone, with the quickstart's configuration
 	$(BIN) serve --config envoy-examples/quickstart/extauthz.yaml $(ARGS)
 
 .PHONY: build
-build: ## bin/extauthz
-	go build $(BUILD) -o $(BIN) ./cmd/extauthz
+build: ## bin/extauthz, with the aggregator's code in it
+	@tools/pack-aggregator arm64 infra/aggregator-arm64.zip
+	go build $(BUILD) -tags aggregator -o $(BIN) ./cmd/extauthz
 
 .PHONY: aggregator
 aggregator: ## bin/aggregator-*.zip: the Lambda function that counts usage

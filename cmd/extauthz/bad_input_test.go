@@ -25,6 +25,7 @@ import (
 func goodLines() map[string]string {
 	return map[string]string{
 		"audit list": "", "balance": "alice api",
+		"cfn-template": "", "delete": "--stack ours -y", "deploy": "--stack ours -y", "lambda-export": "DIR/code.zip", "list": "", "status": "--stack ours",
 		"entity bypass": "alice", "entity create": "new", "entity delete": "alice -y", "entity delete-limits": "alice -r api -y",
 		"entity disable": "alice", "entity enable": "alice", "entity get-limits": "alice -r api", "entity list": "",
 		"entity reset": "alice -r api", "entity set-limits": "alice -l rpm:1", "entity set-parent": "alice --parent acme",
@@ -55,6 +56,10 @@ func badValues() map[string][]string {
 		"limit": pages, "entity reset limit": {"week"}, "entity set-limits limit": levels, "resource set-defaults limit": levels,
 		"system set-defaults limit": levels, "tier set-limits limit": levels,
 		"namespace": {"a b", "nowhere"}, "output": {"yaml"}, "server": {"unix:DIR/none.sock"}, "stack": {"nothere"},
+		"delete stack": {"a_b", "x"}, "delete region": nil, "delete endpoint-url": {"nonsense"},
+		"deploy stack": {"a_b", "x"}, "deploy region": nil, "deploy endpoint-url": {"nonsense"},
+		"status stack": {"a_b", "x"}, "status region": nil, "status endpoint-url": {"nonsense"},
+		"list region": nil, "list endpoint-url": {"nonsense"},
 		"import zae-limiter server": nil, "serve stack": nil, // which are asked for a while first
 		"region": {"eu-west-1"}, "endpoint-url": {"http://127.0.0.1:1"}, "as": nil, // refused when it is recorded
 		"entity": names, "resource": names, "tier": names, "parent": names, "entity set-parent parent": {"LONG", "alice"}, "with-custom-limits": names,
@@ -64,7 +69,11 @@ func badValues() map[string][]string {
 		"descriptor": {"k"}, "hits": {"-1", "many"}, "context-extension": {"k"}, "header": {"k"}, "explain metadata": {"{"},
 		"route-metadata": {"{"}, "source-address": {"here"},
 		"admin": listeners, "grpc": listeners, "metrics": listeners, "http": listeners, "log-format": {"xml"},
-		"log-level": {"loud"}, "ratelimit-config": {"x"}, "store-type": {"paper"},
+		"log-level": {"loud"}, "aggregator-zip": files, "tag": {"team", "=x", "aws:x=y", "extauthz:stack=z"},
+		"max-write-units": {"-1", "many"}, "lambda-memory": {"64"}, "lambda-timeout": {"5"}, "batch-size": {"0"}, "batch-window": {"301"},
+		"record-age": {"1"}, "usage-retention-days": {"0"}, "log-retention-days": {"2"}, "audit-archive-glacier-days": {"0"},
+		"audit-archive-days": {"-1"}, "role-name-format": {"x"}, "policy-name-format": {"x"},
+		"ratelimit-config": {"x"}, "store-type": {"paper"},
 	}
 }
 
@@ -73,6 +82,7 @@ func anyText() []string {
 	return []string{
 		"after", "prefix", "display-name", "manager", "from", "from-namespace", "from-region", "from-endpoint-url",
 		"domain", "host", "method", "path", "scheme", "source-principal",
+		"kms-key", "aggregator-bucket", "role-trust", "aggregator-role-arn", "permission-boundary", "alarm-sns-topic",
 	}
 }
 
@@ -103,6 +113,7 @@ func takes(path, value string) bool {
 	case "LONG":
 		return slices.Contains([]string{
 			"audit list", "balance", "entity list", "resource list", "tier list", "entity reset", "entity top-up",
+			"lambda-export",
 		}, path)
 	case "nowhere":
 		return strings.HasPrefix(path, "namespace ") || path == "serve"

@@ -13,15 +13,17 @@ import (
 func addYes(c *cobra.Command) { c.Flags().BoolP("yes", "y", false, "don't ask") }
 
 // confirm asks before something is done that can't be undone.
-func (w *work) confirm(question string) error {
-	if w.yes {
+func (w *work) confirm(question string) error { return confirm(w.c, w.yes, question) }
+
+func confirm(c *cobra.Command, yes bool, question string) error {
+	if yes {
 		return nil
 	}
-	in, ok := w.c.InOrStdin().(*os.File)
+	in, ok := c.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return usage("add --yes", "there is no terminal to ask at: %s", question)
 	}
-	printf(w.c.ErrOrStderr(), "%s [y/N] ", question)
+	printf(c.ErrOrStderr(), "%s [y/N] ", question)
 	// What can't be read is no yes.
 	answer, _ := bufio.NewReader(in).ReadString('\n')
 	switch strings.ToLower(strings.TrimSpace(answer)) {

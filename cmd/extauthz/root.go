@@ -51,7 +51,8 @@ allowed, or 429 with an exact Retry-After.`,
 		return cmp.Or(c.Args(c, c.Flags().Args()), err)
 	})
 	root.AddCommand(newServe(), newValidate(), newExplain(), newVersion(),
-		newSystem(), newResource(), newTier(), newEntity(), newNamespace(), newLimits(), newBalance(), newAudit(), newUsage(), newImport())
+		newSystem(), newResource(), newTier(), newEntity(), newNamespace(), newLimits(), newBalance(), newAudit(), newUsage(), newImport(),
+		newDeploy(), newStatus(), newList(), newDelete(), newCfnTemplate(), newLambdaExport())
 	// Cobra's own commands print their help for what they don't know, as if that
 	// were done.
 	root.InitDefaultHelpCmd()
@@ -78,7 +79,7 @@ func noSuchTopic(c *cobra.Command, args []string) error {
 // laterCommands come with later work. They are refused by name, so that nobody
 // looks for a misspelling.
 var laterCommands = []string{
-	"cfn-template", "check", "cost", "delete", "deploy", "lambda-export", "list", "status",
+	"check", "cost",
 }
 
 // noSuchCommand refuses what isn't a command of the program, or of a group.

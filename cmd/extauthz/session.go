@@ -80,13 +80,16 @@ func addTarget(c *cobra.Command) *admin.Target {
 	fs.StringVar(&t.EndpointURL, "endpoint-url", "", "`URL` of a DynamoDB elsewhere (also EXTAUTHZ_ENDPOINT_URL)")
 	fs.StringVarP(&t.Namespace, "namespace", "n", "", "`name` of the namespace (also EXTAUTHZ_NAMESPACE; default "+ratelimit.DefaultNamespace+")")
 	fs.StringVar(&t.As, "as", "", "whom you act for: a `name` that the audit has beside yours")
-	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "name" { // what the stack is called elsewhere
-			name = "stack"
-		}
-		return pflag.NormalizedName(name)
-	})
+	fs.SetNormalizeFunc(nameIsStack)
 	return &t
+}
+
+// nameIsStack takes --name, as a stack's name is called elsewhere, for --stack.
+func nameIsStack(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if name == "name" {
+		name = "stack"
+	}
+	return pflag.NormalizedName(name)
 }
 
 // resolve completes a target from the environment. What a flag names wins.
