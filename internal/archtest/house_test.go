@@ -47,7 +47,7 @@ func files(t *testing.T) []string {
 			}
 			return nil
 		}
-		if entry.Type().IsRegular() {
+		if entry.Type().IsRegular() && !notOurs[path] { // .git is a file in a worktree
 			all = append(all, path)
 		}
 		return nil

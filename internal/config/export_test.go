@@ -33,6 +33,6 @@ func Keys() []string {
 	var doc hierarchy.Document
 	add(r.documentFields(&doc))
 	return slices.DeleteFunc(all, func(name string) bool {
-		return slices.Contains([]string{"refunds", "manager"}, name)
+		return name == "manager"
 	})
 }

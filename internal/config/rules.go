@@ -70,6 +70,7 @@ func (r *reader) ruleFields(s *descriptors.RuleSource) []field {
 		r.into("continue", &s.Continue),
 		r.into("settle", &s.Settle),
 		r.into("independent", &s.Independent),
+		r.into("refunds", &s.Refunds),
 		r.into("enforce", &s.Enforce),
 		r.into("namespace", &s.Namespace),
 		r.into("entity", &s.Entity),
@@ -82,7 +83,6 @@ func (r *reader) ruleFields(s *descriptors.RuleSource) []field {
 		}},
 		{"on_allow", func(key, value *yamltree.Node) { s.OnAllow = r.answer(key, value, false) }},
 		{"on_deny", func(key, value *yamltree.Node) { s.OnDeny = r.answer(key, value, true) }},
-		r.later("refunds", "refunds"),
 	}
 }
 

@@ -16,6 +16,7 @@ type Limiter interface {
 	Now() time.Time
 	Decide(ctx context.Context, a ratelimit.Ask) (ratelimit.Decision, error)
 	Look(ctx context.Context, a ratelimit.Ask) (ratelimit.Decision, error)
+	Credit(ctx context.Context, a ratelimit.Ask) (ratelimit.Decision, error)
 }
 
 var _ Limiter = (*ratelimit.Limiter)(nil)
@@ -57,7 +58,7 @@ func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Req
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	c := call{decide: d.limiter.Decide, policy: p, now: start}
+	c := call{decide: d.limiter.Decide, credit: d.limiter.Credit, policy: p, now: start}
 	a := c.answer(ctx, reqs)
 	d.shadows(ctx, p, start, a.Parts)
 	if d.observer != nil {
@@ -68,7 +69,7 @@ func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Req
 
 // Look is what Decide would answer, without charging and without counting.
 func (d *Decider) Look(ctx context.Context, p *Policy, reqs []*descriptors.Request) Answer {
-	c := call{decide: d.limiter.Look, policy: p, now: d.limiter.Now()}
+	c := call{decide: d.limiter.Look, credit: d.limiter.Look, policy: p, now: d.limiter.Now()}
 	return c.answer(ctx, reqs)
 }
 
@@ -127,13 +128,15 @@ func (d *Decider) shadowed(p *Policy, r *descriptors.Rule, dec *ratelimit.Decisi
 
 // call is one decision being made.
 type call struct {
-	policy *Policy
-	decide func(context.Context, ratelimit.Ask) (ratelimit.Decision, error)
-	now    time.Time
+	policy         *Policy
+	decide, credit func(context.Context, ratelimit.Ask) (ratelimit.Decision, error)
+	now            time.Time
 
 	charges []ratelimit.Charge
 	rules   []*descriptors.Rule // :: index of charge -> its rule
 	first   []int               // :: index of request -> index of its first charge
+
+	refunds bool // any request is credited
 
 	alone  []bool  // :: index of charge -> whether it is independent; nil: none is
 	groups []group // where any is
@@ -157,12 +160,16 @@ func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
 	if len(c.charges) > 0 {
 		c.charge(ctx, &a)
 	}
+	if c.refunds {
+		c.giveBack(ctx, &a)
+	}
 	return a
 }
 
 // part takes in what the rules say about one request.
 func (c *call) part(a *Answer, p *Part) {
 	o := &p.Outcome
+	c.refunds = c.refunds || len(o.Credits) > 0
 	switch o.Action {
 	case descriptors.NoMatch:
 		if c.policy.DenyNoMatch {
@@ -220,10 +227,14 @@ func (c *call) keepApart() {
 
 // ask has the limiter decide charges as one.
 func (c *call) ask(ctx context.Context, charges []ratelimit.Charge) (ratelimit.Decision, error) {
-	return c.decide(ctx, ratelimit.Ask{
+	return c.decide(ctx, c.askFor(charges))
+}
+
+func (c *call) askFor(charges []ratelimit.Charge) ratelimit.Ask {
+	return ratelimit.Ask{
 		Now: c.now, Resolver: c.policy.Resolver, Charges: charges,
 		OnUnavailable: c.policy.OnUnavailable, LocalShare: c.policy.LocalShare,
-	})
+	}
 }
 
 func (c *call) charge(ctx context.Context, a *Answer) {
@@ -305,22 +316,27 @@ func entityOf(d *ratelimit.Decision, charge int) descriptors.EntityInfo {
 func (c *call) limits(a *Answer) {
 	buckets := a.Decision.Buckets
 	for i := range a.Parts {
-		sub := ratelimit.Decision{Reason: a.Decision.Reason}
-		from := 0
-		for from < len(buckets) && buckets[from].Charge < c.first[i] {
-			from++
-		}
-		to := from
-		for to < len(buckets) && buckets[to].Charge < c.first[i+1] {
-			to++
-		}
-		sub.Buckets = buckets[from:to]
+		sub := ratelimit.Decision{Reason: a.Decision.Reason, Buckets: ofCharges(buckets, c.first[i], c.first[i+1])}
 		bucket, limit := sub.Primary()
 		a.Parts[i].Limit = limit
-		if !a.Decision.Allowed && to > from && refused(a.Decision.Reason, &bucket, limit) {
+		if !a.Decision.Allowed && len(sub.Buckets) > 0 && refused(a.Decision.Reason, &bucket, limit) {
 			a.Parts[i].Verdict = Deny
 		}
 	}
+}
+
+// ofCharges are the buckets of the charges from one index to before another, of
+// buckets in the order of their charges.
+func ofCharges(buckets []ratelimit.BucketStatus, from, to int) []ratelimit.BucketStatus {
+	first := 0
+	for first < len(buckets) && buckets[first].Charge < from {
+		first++
+	}
+	last := first
+	for last < len(buckets) && buckets[last].Charge < to {
+		last++
+	}
+	return buckets[first:last]
 }
 
 // refused reports whether a request, by what decided about it, is one of those

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -47,7 +48,11 @@ func (s *rateLimit) ShouldRateLimit(ctx context.Context, call *rlsv3.RateLimitRe
 	reqs := s.pool.get(n)
 	defer s.pool.put(reqs)
 	for i := range reqs.all {
-		descriptors.FromRateLimit(call, i, &reqs.all[i])
+		req := &reqs.all[i]
+		descriptors.FromRateLimit(call, i, req)
+		if req.Override != nil && errors.Is(req.Override.Err, descriptors.ErrUnknownUnit) {
+			return nil, refuse(s.cfg.RateLimit, refusedUnknownUnit)
+		}
 	}
 	policy := s.cfg.Policy()
 	a := s.cfg.Decider.Decide(ctx, policy, reqs.ptrs)

@@ -9,6 +9,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rlcommon "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -189,6 +190,9 @@ func TestRefusedRateLimitCalls(t *testing.T) {
 		"too many": {t.Context(), &rlsv3.RateLimitRequest{
 			Domain: "edge", Descriptors: make([]*rlcommon.RateLimitDescriptor, maxDescriptors+1),
 		}, codes.InvalidArgument},
+		"a limit without a unit": {t.Context(), &rlsv3.RateLimitRequest{Domain: "edge", Descriptors: []*rlcommon.RateLimitDescriptor{
+			descriptor("tenant", "acme"), withLimit(descriptor("tenant", "acme"), 5, typev3.RateLimitUnit_UNKNOWN, 0),
+		}}, codes.InvalidArgument},
 		"gone": {gone, &rlsv3.RateLimitRequest{Domain: "edge", Descriptors: []*rlcommon.RateLimitDescriptor{descriptor("tenant", "acme")}}, codes.Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {

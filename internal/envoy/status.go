@@ -28,6 +28,7 @@ var (
 	refusedNoDomain      = refusal{telemetry.RefusedNoDomain, codes.InvalidArgument, "the request names no domain"}
 	refusedNoDescriptors = refusal{telemetry.RefusedNoDescriptors, codes.InvalidArgument, "the request has no descriptors"}
 	refusedTooMany       = refusal{telemetry.RefusedTooMany, codes.InvalidArgument, fmt.Sprintf("the request has more than %d descriptors", maxDescriptors)}
+	refusedUnknownUnit   = refusal{telemetry.RefusedUnknownUnit, codes.InvalidArgument, "a descriptor's limit has a unit that isn't SECOND, MINUTE, HOUR, DAY, MONTH or YEAR"}
 	refusedUnavailable   = refusal{telemetry.RefusedUnavailable, codes.Unavailable, "the store gave no answer in time"}
 	refusedLate          = refusal{telemetry.RefusedGone, codes.DeadlineExceeded, "the deadline has passed"}
 	refusedCanceled      = refusal{telemetry.RefusedGone, codes.Canceled, "the caller has gone away"}

@@ -13,11 +13,12 @@ const (
 	RefusedNoDomain      = "no_domain"
 	RefusedNoDescriptors = "no_descriptors"
 	RefusedTooMany       = "too_many_descriptors"
+	RefusedUnknownUnit   = "unknown_unit"
 	RefusedGone          = "caller_gone"
 	RefusedUnavailable   = "unavailable"
 )
 
-var refusals = [...]string{RefusedNoDomain, RefusedNoDescriptors, RefusedTooMany, RefusedGone, RefusedUnavailable}
+var refusals = [...]string{RefusedNoDomain, RefusedNoDescriptors, RefusedTooMany, RefusedUnknownUnit, RefusedGone, RefusedUnavailable}
 
 // Calls counts what happens to a protocol's calls beside their decisions. It is
 // safe for concurrent use; a nil *Calls counts nothing.

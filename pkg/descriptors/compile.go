@@ -24,6 +24,7 @@ type Rules struct {
 	rateLimit []*Rule // those that descriptors meet
 	extAuthz  []*Rule // those that checks meet
 	routing   []string
+	refunds   bool // any has them
 	source    clientIP
 	pool      sync.Pool // of *evaluation
 }
@@ -70,6 +71,7 @@ func newCompiler(env *environment, into *faults, rule string) *compiler {
 
 func (r *Rules) add(rule *Rule) {
 	r.all = append(r.all, rule)
+	r.refunds = r.refunds || rule.refunds
 	if rule.protocols&ProtocolRateLimit != 0 {
 		r.rateLimit = append(r.rateLimit, rule)
 	}

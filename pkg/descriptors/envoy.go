@@ -1,6 +1,7 @@
 package descriptors
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,6 +41,10 @@ func FromRateLimit(req *rlsv3.RateLimitRequest, i int, into *Request) {
 	}
 }
 
+// ErrUnknownUnit is matched by the error of an [Override] whose unit isn't one
+// of Envoy's, or UNKNOWN, which is what Envoy sends where none was set.
+var ErrUnknownUnit = errors.New("the descriptor's limit has no unit that is known")
+
 // overrideName is the name of a limit that a descriptor brings with it.
 const overrideName = "override"
 
@@ -56,7 +61,7 @@ var unitPeriods = map[typev3.RateLimitUnit]time.Duration{
 func overrideOf(limit *ratelimitv3.RateLimitDescriptor_RateLimitOverride) *Override {
 	unit, ok := unitPeriods[limit.GetUnit()]
 	if !ok {
-		return &Override{Err: fmt.Errorf("the descriptor's limit has no unit that is known: %d", limit.GetUnit())}
+		return &Override{Err: fmt.Errorf("%w: %d", ErrUnknownUnit, limit.GetUnit())}
 	}
 	times := int64(max(1, limit.GetUnitMultiplier().GetValue()))
 	o := &Override{Variant: limit.GetUnit().String() + "x" + strconv.FormatInt(times, 10)}

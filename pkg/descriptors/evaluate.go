@@ -13,7 +13,7 @@ import (
 // Evaluate says what is to be charged for a request. It is safe for concurrent
 // use.
 func (r *Rules) Evaluate(req *Request) Outcome {
-	if req.Refund {
+	if req.Refund && !r.refunds {
 		return Outcome{Action: Allow, Refund: true}
 	}
 	ev := r.acquire(req, nil)
@@ -24,15 +24,12 @@ func (r *Rules) Evaluate(req *Request) Outcome {
 			break
 		}
 	}
-	return search.out
+	return search.outcome()
 }
 
 // Trace is [Rules.Evaluate], and what became of every rule on the way.
 func (r *Rules) Trace(req *Request) (Outcome, []Step) {
 	steps := make([]Step, 0, len(r.all))
-	if req.Refund {
-		return Outcome{Action: Allow, Refund: true}, steps
-	}
 	ev := r.acquire(req, nil)
 	defer r.release(ev)
 	search := search{ev: ev, explain: true}
@@ -49,7 +46,7 @@ func (r *Rules) Trace(req *Request) (Outcome, []Step) {
 		}
 		steps = append(steps, step)
 	}
-	return search.out, steps
+	return search.outcome(), steps
 }
 
 func (r *Rules) acquire(req *Request, e *EntityInfo) *evaluation {
@@ -69,6 +66,21 @@ type search struct {
 	out     Outcome
 	explain bool
 	detail  string // why the last rule did what it did; only with explain
+}
+
+// outcome is what the search came to. Hits that are given back are admitted
+// whatever the rules say; of what they would charge, some credit it.
+func (s *search) outcome() Outcome {
+	if !s.ev.req.Refund {
+		return s.out
+	}
+	out := Outcome{Action: Allow, Refund: true}
+	for _, c := range s.out.Charges {
+		if c.Rule.refunds {
+			out.Credits, out.Rule = append(out.Credits, c), c.Rule
+		}
+	}
+	return out
 }
 
 // try has one rule look at the request; end is true when no other shall.

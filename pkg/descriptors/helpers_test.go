@@ -20,7 +20,8 @@ func ruleAt(line int, name string, pairs ...string) RuleSource {
 	r := RuleSource{Name: at(name, line)}
 	plain := map[string]*Text{
 		"match": &r.Match, "action": &r.Action, "protocol": &r.Protocol, "continue": &r.Continue,
-		"settle": &r.Settle, "independent": &r.Independent, "enforce": &r.Enforce, "namespace": &r.Namespace, "entity": &r.Entity,
+		"settle": &r.Settle, "independent": &r.Independent, "refunds": &r.Refunds,
+		"enforce": &r.Enforce, "namespace": &r.Namespace, "entity": &r.Entity,
 		"resource": &r.Resource, "tier": &r.Tier, "consume": &r.Consume,
 	}
 	for i := 0; i < len(pairs); i += 2 {

@@ -36,8 +36,9 @@ const MaxCharges = 8
 // Outcome is what the rules make of one request.
 type Outcome struct {
 	Action Action
-	// Rule is the one that decided: the last that took the request. Nil for
-	// NoMatch and for a refund.
+	// Rule is the one that decided: the last that took the request, or of a
+	// refund the last that is credited. Nil for NoMatch, and for a refund that
+	// credits nothing.
 	Rule *Rule
 	// Charges are to be taken together, all or none, in the order of the rules.
 	//
@@ -56,6 +57,9 @@ type Outcome struct {
 	InvalidShadows []RuleFault
 	// Refund is true when the request gives hits back; the action is Allow.
 	Refund bool
+	// Credits are, of a refund, the charges to be given back: of those that the
+	// rules would make, the ones of rules with `refunds: true`.
+	Credits []RuleCharge
 	// Err is why the action is Invalid, an [*InvalidError].
 	Err error
 }

@@ -42,8 +42,9 @@ type Request struct {
 	Entries []Entry // in the order of the descriptor
 	// Override is the limit that came with the descriptor, nil for none.
 	Override *Override
-	// Refund is true for hits that are to be given back. That is answered and
-	// counted, and credits nothing: Envoy sends it also for what was denied.
+	// Refund is true for hits that are to be given back. That is admitted and
+	// counted, and credits nothing unless a rule says so: Envoy sends it also
+	// for what was denied.
 	Refund bool
 
 	// Of a check. Path has the query; names of headers are in lower case.

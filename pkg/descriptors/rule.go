@@ -20,7 +20,8 @@ type Rule struct {
 	protocols Protocol
 	goOn      bool // continue
 	settle    bool
-	alone     bool   // independent
+	alone     bool // independent
+	refunds   bool
 	enforce   uint64 // of enforceWhole
 
 	match                             condition // nil: every request
@@ -58,6 +59,7 @@ func (c *compiler) rule(src *RuleSource, namespace string) *Rule {
 	r.goOn = c.flag("continue", src.Continue)
 	r.settle = c.flag("settle", src.Settle)
 	r.alone = c.flag("independent", src.Independent)
+	r.refunds = c.flag("refunds", src.Refunds)
 	r.enforce = c.percentage(src.Enforce)
 	r.match = c.match(src.Match)
 	if r.action == Charge {
@@ -72,6 +74,9 @@ func (c *compiler) rule(src *RuleSource, namespace string) *Rule {
 	r.protocols = c.protocols(src)
 	if r.onAllow != nil && len(r.onAllow.headers) > 0 && r.protocols == ProtocolRateLimit {
 		c.warn(whole(src.OnAllow.Headers[0].Name, c.message("on_allow", "the rule is for ratelimit, which can't set headers of a request"), ""))
+	}
+	if r.refunds && r.protocols == ProtocolExtAuthz {
+		c.warn(whole(src.Refunds, c.message("refunds", "the rule is for ext_authz, in which nothing is given back"), ""))
 	}
 	for path, place := range c.needs {
 		if !isGiven(path, c.given) {
@@ -139,6 +144,7 @@ func (c *compiler) nothingToCharge(src *RuleSource) {
 		{Text{Value: "continue"}, src.Continue},
 		{Text{Value: "settle"}, src.Settle},
 		{Text{Value: "independent"}, src.Independent},
+		{Text{Value: "refunds"}, src.Refunds},
 		{Text{Value: "enforce"}, src.Enforce},
 		{Text{Value: "consume"}, src.Consume},
 	}

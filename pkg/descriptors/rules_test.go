@@ -342,6 +342,45 @@ func TestRefund(t *testing.T) {
 	}
 }
 
+// TestRefundsThatAreCredited: of the charges that the rules would make, those of
+// rules with the key; whatever the rules would decide.
+func TestRefundsThatAreCredited(t *testing.T) {
+	credited := rule("credited", "continue", "true", "refunds", "true", "match", "has(descriptor.user)", "entity", "${descriptor.user}")
+	plain := rule("plain", "match", "has(descriptor.user)", "entity", "all")
+	for _, c := range []struct {
+		name, user, want string
+		rules            []RuleSource
+	}{
+		{"one of two", "u", "u credited each=7 by credited", []RuleSource{credited, plain}},
+		{"a rule before it", "u", " by ", []RuleSource{plain, credited}},
+		{"none takes it", "", " by ", []RuleSource{credited, plain}},
+		{"a denial after it", "u", " by ", []RuleSource{credited, rule("out", "action", "deny")}},
+		{"invalid after it", "u", " by ", []RuleSource{credited, rule("bad", "entity", "${1/0}")}},
+		{"not enforced", "u", " by ", []RuleSource{rule("s", "enforce", "0%", "refunds", "true", "entity", "e")}},
+	} {
+		req := withHits(descriptor("d", "user", c.user), 7)
+		req.Refund = true
+		rules := compile(t, c.rules...)
+		out := rules.Evaluate(req)
+		got, by := "", ""
+		for _, credit := range out.Credits {
+			got += chargeText(credit)
+		}
+		if out.Rule != nil {
+			by = out.Rule.Name()
+		}
+		if got += " by " + by; got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		if out.Action != Allow || !out.Refund || len(out.Charges)+len(out.Shadows)+len(out.InvalidShadows) > 0 || out.Err != nil {
+			t.Errorf("%s: %+v", c.name, out)
+		}
+		if traced, _ := rules.Trace(req); len(traced.Credits) != len(out.Credits) {
+			t.Errorf("%s: traced %+v", c.name, traced)
+		}
+	}
+}
+
 func TestZeroConfiguration(t *testing.T) {
 	rules := compile(t)
 	for _, c := range []struct {

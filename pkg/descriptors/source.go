@@ -53,7 +53,9 @@ type RuleSource struct {
 	Settle   Text // true | false
 	// Independent is true | false: whether the charge is decided by itself.
 	Independent Text
-	Enforce     Text // 10%
+	// Refunds is true | false: whether hits that are given back are credited.
+	Refunds Text
+	Enforce Text // 10%
 
 	Namespace Text
 	Entity    Text

@@ -285,6 +285,7 @@ func (r *remote) one(ctx context.Context, w *work, of func(done func(*job)) *job
 		if j.outcome == outcomeFailed {
 			return &unavailableError{j.err}
 		}
+		w.observe(j.state)
 		return nil
 	case <-ctx.Done():
 		return &unavailableError{ctx.Err()}
