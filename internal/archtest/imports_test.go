@@ -35,6 +35,7 @@ var layers = map[string]int{
 	"internal/telemetry":  5,
 	"internal/zaelimiter": 5,
 	"internal/decision":   5,
+	"internal/recent":     5,
 	"internal/config":     6,
 	"internal/envoy":      6,
 	"internal/server":     6,
