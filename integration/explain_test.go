@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -42,16 +43,45 @@ func TestExplainSeesWhatWasCharged(t *testing.T) {
 	w.noFaults(t)
 }
 
+// TestDenialsAreRemembered asks a running service whom it has denied lately, and
+// who takes most: what Envoy's clients were told is what admins see.
+func TestDenialsAreRemembered(t *testing.T) {
+	w := newWorld(t, fmt.Sprintf(byTenant, "2/day"))
+	for _, addr := range w.filters() {
+		w.burst(t, 3, addr, "/", "x-tenant", "acme")
+		w.burst(t, 1, addr, "/", "x-tenant", "globex")
+	}
+	denials := w.service.run(t, 0, "denials", "list")
+	for _, rule := range []string{"edge", "api"} { // one of each protocol
+		line := fmt.Sprintf(`(?m)^\S+Z +default +acme +%[1]s +requests 2/day +%[1]s +exceeded +\S+ +(store|cache)$`, rule)
+		if !regexp.MustCompile(line).MatchString(denials) {
+			t.Errorf("no line is %s:\n%s", line, denials)
+		}
+	}
+	if strings.Contains(denials, "globex") {
+		t.Errorf("nobody has denied globex:\n%s", denials)
+	}
+	if top := w.service.run(t, 0, "top"); !regexp.MustCompile(`(?m)^default +acme +2$`).MatchString(top) {
+		t.Errorf("by denials:\n%s", top)
+	}
+	if top := w.service.run(t, 0, "top", "--by", "consumption"); !regexp.MustCompile(`requests +default +acme +4\nrequests +default +globex +2\n`).MatchString(top) {
+		t.Errorf("by consumption:\n%s", top)
+	}
+	w.noFaults(t)
+}
+
 // explain is what the command says of a request that the service would decide.
 func (s *service) explain(t *testing.T, status int, request ...string) string {
 	t.Helper()
+	return s.run(t, status, append([]string{"explain", "--exit-code"}, request...)...)
+}
+
+// run is what a command says that asks the service.
+func (s *service) run(t *testing.T, status int, args ...string) string {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	admin := regexp.MustCompile(`admin: "([^"]+)"`).FindStringSubmatch(s.listen)
-	if admin == nil {
-		t.Fatalf("no admin address in %q", s.listen)
-	}
-	args := append([]string{"explain", "--exit-code", "--server", admin[1]}, request...)
+	args = append(args, "--server", s.admin)
 	out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput()
 	got := 0
 	var exit *exec.ExitError

@@ -114,6 +114,7 @@ func serveAdmin(t *testing.T, store *embedstore.Store) string {
 	s := httptest.NewServer(admin.Handler(admin.Config{
 		Explainer: admin.Explainer{Limiter: limiter}, Policy: func() *decision.Policy { return policy },
 		Store: func() (admin.Store, error) { return store, nil }, Level: new(slog.LevelVar), Log: slog.New(slog.DiscardHandler),
+		Recent: remembered(t),
 	}))
 	t.Cleanup(s.Close)
 	return s.URL

@@ -24,7 +24,7 @@ import (
 // that is wrong with it. ID is a deleted namespace's.
 func goodLines() map[string]string {
 	return map[string]string{
-		"audit list": "", "balance": "alice api",
+		"audit list": "", "balance": "alice api", "denials list": "", "top": "",
 		"cfn-template": "", "delete": "--stack ours -y", "deploy": "--stack ours -y", "lambda-export": "DIR/code.zip", "list": "", "status": "--stack ours",
 		"entity bypass": "alice", "entity create": "new", "entity delete": "alice -y", "entity delete-limits": "alice -r api -y",
 		"entity disable": "alice", "entity enable": "alice", "entity get-limits": "alice -r api", "entity list": "",
@@ -66,7 +66,7 @@ func badValues() map[string][]string {
 		"metadata": {"crm", "=42"}, "on-unavailable": {"maybe"}, "file": files, "config": files,
 		"window": {"week"}, "start": {"tomorrow", "9999-12-31"}, "end": {"tomorrow"},
 		"add": {"hour", "hour:-1", "hour:x", "day:1"}, "idempotency-key": {"é"},
-		"descriptor": {"k"}, "hits": {"-1", "many"}, "context-extension": {"k"}, "header": {"k"}, "explain metadata": {"{"},
+		"by": {"name"}, "descriptor": {"k"}, "hits": {"-1", "many"}, "context-extension": {"k"}, "header": {"k"}, "explain metadata": {"{"},
 		"route-metadata": {"{"}, "source-address": {"here"},
 		"admin": listeners, "grpc": listeners, "metrics": listeners, "http": listeners, "log-format": {"xml"},
 		"log-level": {"loud"}, "aggregator-zip": files, "tag": {"team", "=x", "aws:x=y", "extauthz:stack=z"},
@@ -81,7 +81,7 @@ func badValues() map[string][]string {
 func anyText() []string {
 	return []string{
 		"after", "prefix", "display-name", "manager", "from", "from-namespace", "from-region", "from-endpoint-url",
-		"domain", "host", "method", "path", "scheme", "source-principal",
+		"domain", "host", "method", "path", "rule", "scheme", "source-principal",
 		"kms-key", "aggregator-bucket", "role-trust", "aggregator-role-arn", "permission-boundary", "alarm-sns-topic",
 	}
 }
@@ -112,11 +112,11 @@ func takes(path, value string) bool {
 	switch value {
 	case "LONG":
 		return slices.Contains([]string{
-			"audit list", "balance", "entity list", "resource list", "tier list", "entity reset", "entity top-up",
+			"audit list", "balance", "denials list", "entity list", "resource list", "tier list", "entity reset", "entity top-up",
 			"lambda-export",
 		}, path)
 	case "nowhere":
-		return strings.HasPrefix(path, "namespace ") || path == "serve"
+		return strings.HasPrefix(path, "namespace ") || slices.Contains([]string{"denials list", "serve", "top"}, path)
 	}
 	return false
 }

@@ -51,7 +51,7 @@ allowed, or 429 with an exact Retry-After.`,
 		return cmp.Or(c.Args(c, c.Flags().Args()), err)
 	})
 	root.AddCommand(newServe(), newValidate(), newExplain(), newVersion(),
-		newSystem(), newResource(), newTier(), newEntity(), newNamespace(), newLimits(), newBalance(), newAudit(), newUsage(), newImport(),
+		newSystem(), newResource(), newTier(), newEntity(), newNamespace(), newLimits(), newBalance(), newAudit(), newDenials(), newTop(), newUsage(), newImport(),
 		newDeploy(), newStatus(), newList(), newDelete(), newCfnTemplate(), newLambdaExport())
 	// Cobra's own commands print their help for what they don't know, as if that
 	// were done.

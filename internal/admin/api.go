@@ -7,6 +7,8 @@ const (
 	pathExplain  = "/explain"
 	pathConfig   = "/config"
 	pathLogLevel = "/loglevel"
+	pathDenials  = "/denials"
+	pathTop      = "/top"
 )
 
 // Question is a request to be explained: descriptors, with Domain, or else an

@@ -10,8 +10,10 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/extauthz/extauthz/internal/decision"
+	"github.com/extauthz/extauthz/internal/recent"
 	"github.com/extauthz/extauthz/internal/telemetry"
 )
 
@@ -25,6 +27,8 @@ type Config struct {
 	Info      func() ConfigInfo       // about it
 	Level     *slog.LevelVar
 	Log       *slog.Logger
+	// Recent is what was decided lately; nil: nothing is remembered.
+	Recent *recent.Recorder
 	// Store is the configuration in the store, or says why it can't be had just
 	// now; nil: there is none.
 	Store func() (Store, error)
@@ -37,6 +41,9 @@ type Config struct {
 // loopback address, and refuses what a web page could make a browser on that
 // machine send.
 func Handler(cfg Config) http.Handler {
+	if cfg.Recent == nil {
+		cfg.Recent = recent.New(time.Now)
+	}
 	if cfg.Store == nil {
 		cfg.Store = func() (Store, error) { return nil, errNoStore }
 	}

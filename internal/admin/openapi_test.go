@@ -65,7 +65,8 @@ func TestOpenAPIHasTheFields(t *testing.T) {
 		"Error": apiError{}, "LogLevel": LogLevel{}, "Actor": hierarchy.Actor{}, "Cause": cause{}, "Registration": registration{},
 		"Namespace": NamespaceInfo{}, "Purge": purgeLine{}, "Mark": markJSON{}, "Change": hierarchy.Change{}, "Edit": editJSON{},
 		"Event": hierarchy.Event{}, "BalanceQuestion": BalanceQuestion{}, "Balance": Balance{}, "LimitBalance": LimitBalance{},
-		"Operation": operationRequest{}, "Operated": Operated{},
+		"Operation": operationRequest{}, "Operated": Operated{}, "Denials": Denials{}, "Denial": Denial{}, "DeniedLimit": DeniedLimit{},
+		"Top": Top{}, "Rank": Rank{},
 	} {
 		want := fieldsOf(reflect.TypeOf(v))
 		got := []string{}

@@ -25,6 +25,8 @@ func (h *handler) routes() []route {
 		{"GET", pathConfig, h.config},
 		{"GET", pathLogLevel, h.logLevel},
 		{"PUT", pathLogLevel, h.setLogLevel},
+		{"GET", pathDenials, h.denials},
+		{"GET", pathTop, h.top},
 
 		{"GET", "/namespaces", h.asked(h.namespaces)},
 		{"POST", "/namespaces", h.asked(h.register)},

@@ -9,7 +9,9 @@ import (
 	"github.com/extauthz/extauthz/internal/admin"
 	"github.com/extauthz/extauthz/internal/config"
 	"github.com/extauthz/extauthz/internal/decision"
+	"github.com/extauthz/extauthz/internal/recent"
 	"github.com/extauthz/extauthz/internal/telemetry"
+	"github.com/extauthz/extauthz/pkg/descriptors"
 	"github.com/extauthz/extauthz/pkg/embedstore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -36,6 +38,7 @@ func policyOf(c *config.Config, limits ratelimit.Resolver, inProcess bool) *deci
 type core struct {
 	metrics  *telemetry.Metrics
 	observer *telemetry.Observer
+	recent   *recent.Recorder
 	store    *store
 	counted  *telemetry.Store // the store, as the limiter has it
 	limits   *hierarchy.Cache // of the store's configuration
@@ -46,7 +49,7 @@ type core struct {
 // newCore opens the store. The caller closes the core.
 func newCore(ctx context.Context, o *Options) (*core, error) {
 	c := o.Config
-	k := &core{metrics: telemetry.NewMetrics(o.Version)}
+	k := &core{metrics: telemetry.NewMetrics(o.Version), recent: recent.New(time.Now)}
 	k.observer = telemetry.NewObserver(k.metrics, o.Log)
 	var err error
 	if k.store, err = openStore(ctx, c, k.metrics, o.Log); err != nil {
@@ -62,8 +65,26 @@ func newCore(ctx context.Context, o *Options) (*core, error) {
 		Source: limitsOf{k.store}, Poll: k.store.poll, OnError: telemetry.PollFailed(o.Log),
 	})
 	k.metrics.Limits(k.limits.Stats)
-	k.decider = decision.New(k.limiter, k.observer)
+	k.decider = decision.New(k.limiter, observers{k.observer, k.recent})
 	return k, nil
+}
+
+// observers are told of every decision, one after the other.
+type observers struct {
+	metrics *telemetry.Observer
+	recent  *recent.Recorder
+}
+
+// Decided implements [decision.Observer].
+func (o observers) Decided(p *decision.Policy, reqs []*descriptors.Request, a *decision.Answer, took time.Duration) {
+	o.metrics.Decided(p, reqs, a, took)
+	o.recent.Decided(p, reqs, a, took)
+}
+
+// Shadowed implements [decision.Observer].
+func (o observers) Shadowed(p *decision.Policy, r *descriptors.Rule, d *ratelimit.Decision, err error) {
+	o.metrics.Shadowed(p, r, d, err)
+	o.recent.Shadowed(p, r, d, err)
 }
 
 // sweepEvery is how often memory of buckets that are full again is given back.

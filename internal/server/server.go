@@ -19,6 +19,7 @@ import (
 	"github.com/extauthz/extauthz/internal/admin"
 	"github.com/extauthz/extauthz/internal/config"
 	"github.com/extauthz/extauthz/internal/envoy"
+	"github.com/extauthz/extauthz/internal/recent"
 	"github.com/extauthz/extauthz/internal/telemetry"
 )
 
@@ -170,7 +171,7 @@ func (s *server) adminHandler(host string) http.Handler {
 	return admin.Handler(admin.Config{
 		Explainer: admin.Explainer{Decider: s.core.decider, Limiter: s.core.limiter, Live: true},
 		Policy:    s.policies.inForce, Info: s.policies.about,
-		Level: s.options.Level, Log: s.options.Log, Host: host, Store: s.core.store.configuration,
+		Level: s.options.Level, Log: s.options.Log, Host: host, Store: s.core.store.configuration, Recent: s.core.recent,
 	})
 }
 
@@ -229,6 +230,7 @@ func (s *server) run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(running)
 	group.Go(func() error { return s.core.store.tend(background) })
 	group.Go(func() error { s.reloads(background); return nil })
+	group.Go(func() error { every(background, recent.Window, s.core.recent.Turn); return nil })
 	s.ready.serving.Store(true)
 	a := s.addresses()
 	o.Log.Info("serving", "grpc", a.GRPC, "metrics", a.Metrics, "admin", a.Admin,
