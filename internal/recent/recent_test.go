@@ -251,13 +251,13 @@ func TestRingIsSampledAndBounded(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	w := newWorld(t, embedstore.New(embedstore.Config{}))
 	long := strings.Repeat("x", 60<<10)
-	for i := range 5000 {
+	for i := range 1200 {
 		w.now = w.now.Add(20 * time.Millisecond)
 		w.ask(t.Context(), "charged", strconv.Itoa(i)+long, 1001)
 		w.ask(t.Context(), "charged", strconv.Itoa(i)+long, 1)
 	}
 	found, seen := w.recorder.Denials(Selection{})
-	if len(found) != ringSize || seen != 5000 {
+	if len(found) != ringSize || seen != 1200 {
 		t.Errorf("%d of %d are kept", len(found), seen)
 	}
 	for _, d := range found {

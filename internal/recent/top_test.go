@@ -41,7 +41,7 @@ func TestBoundsHoldTheCounts(t *testing.T) {
 			counts[w] = map[ratelimit.Key]int64{}
 			// A few take most, as a skewed load does, and many come once.
 			few := rapid.IntRange(1, len(keys)).Draw(t, "few")
-			for i := range rapid.IntRange(0, 3000).Draw(t, "events") {
+			for i := range rapid.IntRange(0, 1500).Draw(t, "events") {
 				k := keys[i%few]
 				if i%4 == 0 {
 					k = keys[(i*31)%len(keys)]
