@@ -40,7 +40,7 @@ func goodLines() map[string]string {
 		"system delete-defaults": "-y", "system get-defaults": "", "system set-defaults": "-l rpm:1",
 		"tier bypass": "gold", "tier delete": "gold -y", "tier disable": "gold", "tier enable": "gold", "tier list": "",
 		"tier set-limits": "gold -l rpm:1", "tier show": "gold", "validate": "-c DIR/good.yaml", "version": "",
-		"usage list": "", "usage plot": "", "usage summary": "",
+		"cost": "", "usage list": "", "usage plot": "", "usage summary": "",
 	}
 }
 
@@ -64,6 +64,7 @@ func badValues() map[string][]string {
 		"region": {"eu-west-1"}, "endpoint-url": {"http://127.0.0.1:1"}, "as": nil, // refused when it is recorded
 		"entity": names, "resource": names, "tier": names, "parent": names, "entity set-parent parent": {"LONG", "alice"}, "with-custom-limits": names,
 		"metadata": {"crm", "=42"}, "on-unavailable": {"maybe"}, "file": files, "config": files,
+		"requests": {"-1", "many"}, "keys": {"0", "1.5"}, "overload": {"-1"}, "processes": {"0"}, "buckets": {"0"}, "cost batch-window": {"0"}, "cost usage-days": {"0"},
 		"window": {"week"}, "start": {"tomorrow", "9999-12-31"}, "end": {"tomorrow"},
 		"add": {"hour", "hour:-1", "hour:x", "day:1"}, "idempotency-key": {"é"},
 		"by": {"name"}, "descriptor": {"k"}, "hits": {"-1", "many"}, "context-extension": {"k"}, "header": {"k"}, "explain metadata": {"{"},

@@ -52,7 +52,7 @@ allowed, or 429 with an exact Retry-After.`,
 	})
 	root.AddCommand(newServe(), newValidate(), newExplain(), newVersion(),
 		newSystem(), newResource(), newTier(), newEntity(), newNamespace(), newLimits(), newBalance(), newAudit(), newDenials(), newTop(), newUsage(), newImport(),
-		newDeploy(), newStatus(), newList(), newDelete(), newCfnTemplate(), newLambdaExport())
+		newDeploy(), newStatus(), newList(), newDelete(), newCfnTemplate(), newLambdaExport(), newCost())
 	// Cobra's own commands print their help for what they don't know, as if that
 	// were done.
 	root.InitDefaultHelpCmd()
@@ -79,7 +79,7 @@ func noSuchTopic(c *cobra.Command, args []string) error {
 // laterCommands come with later work. They are refused by name, so that nobody
 // looks for a misspelling.
 var laterCommands = []string{
-	"check", "cost",
+	"check",
 }
 
 // noSuchCommand refuses what isn't a command of the program, or of a group.

@@ -26,6 +26,7 @@ var layers = map[string]int{
 	"pkg/usage":       1,
 	"pkg/embedstore":  2,
 	"pkg/dynamostore": 2,
+	"internal/cost":   0,
 	"internal/stack":  2,
 	"internal/caller": 2,
 	".":               3,
