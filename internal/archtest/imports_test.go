@@ -39,6 +39,7 @@ var layers = map[string]int{
 	"internal/recent":     5,
 	"internal/config":     6,
 	"internal/envoy":      6,
+	"internal/httpcheck":  6,
 	"internal/server":     6,
 	"internal/admin":      6,
 	"internal/doctest":    7,
@@ -67,7 +68,7 @@ var confined = []struct {
 	what string
 	only []string
 }{
-	{"github.com/envoyproxy/go-control-plane", []string{"pkg/descriptors/envoy", "internal/envoy/", "cmd/extauthz/ask_test"}},
+	{"github.com/envoyproxy/go-control-plane", []string{"pkg/descriptors/envoy", "internal/envoy/", "internal/httpcheck/", "cmd/extauthz/ask_test"}},
 	{"github.com/aws/", []string{"pkg/dynamostore/", "internal/ddblocal/", "internal/stack/", "internal/zaelimiter/", "infra/aggregator/", "infra/rights_test", "integration/fleet/", "open"}},
 }
 

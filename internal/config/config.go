@@ -2,6 +2,8 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/extauthz/extauthz/internal/decision"
@@ -17,9 +19,12 @@ type Config struct {
 	Sum  string // the beginning of the SHA-256 of the file's bytes, in hex
 
 	Listen Listen
-	TLS    tlsfiles.Files // of the gRPC and metrics ports; no Cert: they speak plain text
-	Store  Store
-	Log    Log
+	// TrustedProxies are the networks of the proxies whose word the HTTP port
+	// takes for what they forward; masked, none of IPv4 in IPv6.
+	TrustedProxies []netip.Prefix
+	TLS            tlsfiles.Files // of the gRPC, HTTP and metrics ports; no Cert: they speak plain text
+	Store          Store
+	Log            Log
 
 	Namespace string // of rules that name none, and of Limits
 	// DecisionTimeout bounds a decision; 0 is auto: the caller's deadline less
@@ -47,6 +52,7 @@ type Config struct {
 // empty is off.
 type Listen struct {
 	GRPC    string // never empty
+	HTTP    string // checks over HTTP
 	Metrics string
 	Admin   string
 }
@@ -85,7 +91,7 @@ type Log struct {
 // the file.
 func RestartNeeded(old, new *Config) []string {
 	var keys []string
-	if old.Listen != new.Listen {
+	if old.Listen != new.Listen || !slices.Equal(old.TrustedProxies, new.TrustedProxies) {
 		keys = append(keys, "listen")
 	}
 	if old.TLS != new.TLS {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/extauthz/extauthz/internal/config/yamltree"
 )
 
 // ResponseHeaders are the names that response_headers can have.
@@ -13,8 +11,6 @@ func ResponseHeaders() []string {
 	return []string{"retry-after", "ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"}
 }
 
-// keyHeaders is the one setting that is a list in the file. In the environment
-// it is a text with commas.
 const keyHeaders = "response_headers"
 
 // headersSetting says which headers tell clients of their limits.
@@ -22,18 +18,8 @@ func headersSetting() setting {
 	return setting{
 		key: keyHeaders, def: strings.Join(ResponseHeaders()[:3], ","),
 		set: func(c *checked, v string) (complaint, hint string) {
-			c.ResponseHeaders = []string{}
-			for name := range strings.SplitSeq(v, ",") {
-				if v == "" {
-					break
-				}
-				name = strings.TrimSpace(name)
-				if complaint, hint = checkHeader(c.ResponseHeaders, name); complaint != "" {
-					return complaint, hint
-				}
-				c.ResponseHeaders = append(c.ResponseHeaders, name)
-			}
-			return "", ""
+			c.ResponseHeaders, complaint, hint = split(v, checkHeader)
+			return complaint, hint
 		},
 	}
 }
@@ -44,28 +30,4 @@ func checkHeader(before []string, name string) (complaint, hint string) {
 		return fmt.Sprintf("%q is named twice", name), ""
 	}
 	return oneOf(name, ResponseHeaders()...)
-}
-
-// headers makes the field of the list, whose faults are told at its items.
-func (p process) headers(r *reader) field {
-	return field{keyHeaders, func(key, value *yamltree.Node) {
-		if !r.is(key, value, yamltree.KindSequence) {
-			return
-		}
-		var names []string
-		for _, item := range value.Items {
-			name, ok := r.scalar(nil, item)
-			if !ok {
-				continue
-			}
-			if complaint, hint := checkHeader(names, name); complaint != "" {
-				r.fault(item, complaint, hint)
-				continue
-			}
-			names = append(names, name)
-		}
-		list := *value
-		list.Value = strings.Join(names, ",")
-		p[keyHeaders] = &list
-	}}
 }

@@ -31,7 +31,7 @@ func (p process) sections(r *reader) []field {
 	}
 	listen := []field{
 		p.field(r, "grpc", "listen.grpc"), p.field(r, "metrics", "listen.metrics"), p.field(r, "admin", "listen.admin"),
-		r.later("http", "listen.http"), r.later("trusted_proxies", "listen.trusted_proxies"),
+		p.field(r, "http", keyHTTP), p.list(r, "trusted_proxies", keyProxies, checkProxy),
 	}
 	var store []field
 	for _, name := range []string{"type", "path", "stack", "region", "endpoint_url", "create", "max_writes_per_second"} {
@@ -49,7 +49,7 @@ func (p process) sections(r *reader) []field {
 		p.field(r, "local_share", "local_share"),
 		p.field(r, "no_match", "no_match"),
 		p.field(r, "client_ip", "client_ip"),
-		p.headers(r),
+		p.list(r, keyHeaders, keyHeaders, checkHeader),
 	}
 }
 
@@ -151,6 +151,7 @@ func (l *layers) settle(opts Options) *checked {
 		}
 	}
 	l.addresses(byKey)
+	l.checkHTTP(c, byKey)
 	l.checkTLS(c.TLS, byKey, opts.LeaveFiles)
 	return c
 }
@@ -158,7 +159,7 @@ func (l *layers) settle(opts Options) *checked {
 // addresses checks what the addresses are together.
 func (l *layers) addresses(settings map[string]*setting) {
 	taken := map[string]string{} // :: address -> the key that has it
-	for _, key := range []string{"listen.grpc", "listen.metrics", "listen.admin"} {
+	for _, key := range []string{"listen.grpc", keyHTTP, "listen.metrics", "listen.admin"} {
 		address := l.viper.GetString(key)
 		other := taken[address]
 		taken[address] = key

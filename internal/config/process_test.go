@@ -75,7 +75,7 @@ func TestDefaults(t *testing.T) {
 
 // process is what the scalars of a Config can be compared by.
 func process(c *config.Config) string {
-	return fmt.Sprintf("%s %s %s | %s | %s %s | %s %s %s %t %s", c.Listen.GRPC, c.Listen.Metrics, c.Listen.Admin,
+	return fmt.Sprintf("%s %s %s %s %s | %s | %s %s | %s %s %s %t %s", c.Listen.GRPC, c.Listen.HTTP, c.TrustedProxies, c.Listen.Metrics, c.Listen.Admin,
 		c.Store.Type, c.Log.Level, c.Log.Format, c.Namespace, c.DecisionTimeout, c.OnUnavailable, c.DenyNoMatch, c.Slack)
 }
 
@@ -83,14 +83,14 @@ func process(c *config.Config) string {
 // file.
 func TestPrecedence(t *testing.T) {
 	const file = `
-listen: {grpc: "file:1", metrics: "file:2", admin: ""}
+listen: {grpc: "file:1", http: "file:3", metrics: "file:2", admin: "", trusted_proxies: [10.0.0.0/8, "::1"]}
 charge: {slack: 0s}
 namespace: file
 decision_timeout: 15ms
 on_unavailable: deny
 no_match: deny
 `
-	const inFile = "file:1 file:2  | embedded | INFO text | file 15ms deny true -1ns"
+	const inFile = "file:1 file:3 [10.0.0.0/8 ::1/128] file:2  | embedded | INFO text | file 15ms deny true -1ns"
 	for name, c := range map[string]struct {
 		env  map[string]string
 		args []string
@@ -102,17 +102,17 @@ no_match: deny
 				"EXTAUTHZ_LISTEN_GRPC": "unix:/run/env.sock", "EXTAUTHZ_LISTEN_METRICS": "[::1]:9", "EXTAUTHZ_LISTEN_ADMIN": "localhost:0",
 				"EXTAUTHZ_STORE_TYPE": "embedded", "EXTAUTHZ_LOG_LEVEL": "debug", "EXTAUTHZ_LOG_FORMAT": "json", "EXTAUTHZ_NAMESPACE": "env",
 				"EXTAUTHZ_DECISION_TIMEOUT": "auto", "EXTAUTHZ_ON_UNAVAILABLE": "allow", "EXTAUTHZ_NO_MATCH": "allow", "EXTAUTHZ_CHARGE_SLACK": "1s",
-				"EXTAUTHZ_CLIENT_IP": "xff:2",
+				"EXTAUTHZ_CLIENT_IP": "xff:2", "EXTAUTHZ_LISTEN_HTTP": "env:3", "EXTAUTHZ_LISTEN_TRUSTED_PROXIES": "192.0.2.1, fd00::/8",
 			},
-			want: "unix:/run/env.sock [::1]:9 localhost:0 | embedded | DEBUG json | env 0s allow false 1s",
+			want: "unix:/run/env.sock env:3 [192.0.2.1/32 fd00::/8] [::1]:9 localhost:0 | embedded | DEBUG json | env 0s allow false 1s",
 		},
 		"flags": {
 			env: map[string]string{"EXTAUTHZ_LISTEN_GRPC": "env:1", "EXTAUTHZ_NAMESPACE": "env", "EXTAUTHZ_LOG_LEVEL": "debug", "EXTAUTHZ_LISTEN_ADMIN": "127.0.0.2:1"},
 			args: []string{
-				"--grpc", "flag:1", "--metrics", "", "--store-type=embedded", "--log-level", "warn", "--log-format", "json", "-n", "flag",
+				"--grpc", "flag:1", "--http", "", "--metrics", "", "--store-type=embedded", "--log-level", "warn", "--log-format", "json", "-n", "flag",
 				"--config", "x.yaml",
 			},
-			want: "flag:1  127.0.0.2:1 | embedded | WARN json | flag 15ms deny true -1ns",
+			want: "flag:1  [10.0.0.0/8 ::1/128]  127.0.0.2:1 | embedded | WARN json | flag 15ms deny true -1ns",
 		},
 		"an empty variable is none": {env: map[string]string{"EXTAUTHZ_LISTEN_GRPC": "", "EXTAUTHZ_STACK": ""}, want: inFile},
 		"variables of Kubernetes": {
@@ -230,13 +230,22 @@ func TestOutsideTheFile(t *testing.T) {
 			},
 		},
 		"later": {
-			env:  map[string]string{"EXTAUTHZ_LISTEN_HTTP": ":1", "EXTAUTHZ_LISTEN_TRUSTED_PROXIES": "c"},
-			args: []string{"--http", ":1", "--ratelimit-config", "d"},
-			want: []string{
-				"--http: the flag is not supported yet", "EXTAUTHZ_LISTEN_HTTP: the variable is not supported yet",
-				"--ratelimit-config: the flag is not supported yet",
-				"EXTAUTHZ_LISTEN_TRUSTED_PROXIES: the variable is not supported yet",
-			},
+			args: []string{"--ratelimit-config", "d"},
+			want: []string{"--ratelimit-config: the flag is not supported yet"},
+		},
+		"the HTTP port": {
+			env:  map[string]string{"EXTAUTHZ_LISTEN_HTTP": "8080", "EXTAUTHZ_LISTEN_TRUSTED_PROXIES": "10.0.0.0/8, 10.0.0.0"},
+			want: []string{`EXTAUTHZ_LISTEN_HTTP: the address "8080" has no host (did you mean ":8080"?)`},
+		},
+		"proxies": {
+			env:  map[string]string{"EXTAUTHZ_LISTEN_TRUSTED_PROXIES": "10.0.0.0/8,,"},
+			args: []string{"--http", ":1"},
+			want: []string{`EXTAUTHZ_LISTEN_TRUSTED_PROXIES: "" is not a network (as in 10.0.0.0/8, fd00::/8 or 192.0.2.7)`},
+		},
+		"no proxies": {
+			args: []string{"--http", ":1"},
+			want: []string{"--http: warning: without listen.trusted_proxies no proxy is believed when it says for whom it asks " +
+				"(say which networks proxies are in: until then /forward_auth refuses all of them, and to other checks the proxy is the client)"},
 		},
 		"the embedded store": {
 			env:  map[string]string{"EXTAUTHZ_ENDPOINT_URL": "http://localhost:8000", "EXTAUTHZ_STORE_CREATE": "false"},
@@ -341,6 +350,7 @@ func TestRestartNeeded(t *testing.T) {
 	for text, want := range map[string][]string{
 		"no_match: deny\nnamespace: x\ndecision_timeout: 1s": nil,
 		`listen: {metrics: ""}`:                              {"listen"},
+		`listen: {trusted_proxies: ["::/0"]}`:                {"listen"},
 		"charge: {slack: 1ms}\nlisten: {admin: 'unix:/x'}":   {"listen", "charge.slack"},
 		"store: {type: dynamodb}":                            {"store"},
 		"charge: {rejections: {bytes: 1MiB}}":                {"charge.rejections"},

@@ -43,7 +43,7 @@ func (s *setting) env() []string {
 
 // settings are all that can be set, with their defaults.
 func settings() []setting {
-	return slices.Concat(storeSettings(), tlsSettings(), []setting{
+	return slices.Concat(storeSettings(), httpSettings(), tlsSettings(), []setting{
 		{
 			key: "listen.grpc", flag: "grpc", def: ":8081", usage: "`address` for gRPC: host:port, [::1]:port or unix:/path",
 			set: func(c *checked, v string) (string, string) {
@@ -117,9 +117,7 @@ func settings() []setting {
 // laterSettings are those that nothing heeds yet, by the names of their flags,
 // where they have one. They are refused, so that nobody relies on them.
 var laterSettings = []struct{ flag, env string }{
-	{"http", "LISTEN_HTTP"},
 	{"ratelimit-config", "RATELIMIT_CONFIG"},
-	{"", "LISTEN_TRUSTED_PROXIES"},
 }
 
 // oneOf complains of a value that isn't among those that are known.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/extauthz/extauthz/internal/telemetry"
@@ -22,6 +23,30 @@ func newHTTP(h http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// newChecks makes a server for proxies that ask for decisions.
+func newChecks(h http.Handler, log *slog.Logger, panicked func()) *http.Server {
+	s := newHTTP(recovered(h, log, panicked), log)
+	s.WriteTimeout = s.ReadTimeout  // answers are small, and decided within a second
+	s.IdleTimeout = 5 * time.Minute // proxies end idle connections sooner, so that none is closed while it is used
+	s.MaxHeaderBytes = 64 << 10     // of a request that Envoy lets through there are 60 KiB at most
+	s.DisableGeneralOptionsHandler = true
+	return s
+}
+
+// recovered answers 500 for a request that panics, as recovery does for calls.
+func recovered(next http.Handler, log *slog.Logger, panicked func()) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				panicked()
+				log.Error("a request has failed by a fault of this program", "panic", fault, "stack", string(debug.Stack()))
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // metricsHandler serves metrics and the two probes.

@@ -19,6 +19,7 @@ import (
 	"github.com/extauthz/extauthz/internal/admin"
 	"github.com/extauthz/extauthz/internal/config"
 	"github.com/extauthz/extauthz/internal/envoy"
+	"github.com/extauthz/extauthz/internal/httpcheck"
 	"github.com/extauthz/extauthz/internal/recent"
 	"github.com/extauthz/extauthz/internal/telemetry"
 )
@@ -39,7 +40,7 @@ type Options struct {
 }
 
 // Addresses are those that a service is reached at; empty is off.
-type Addresses struct{ GRPC, Metrics, Admin string }
+type Addresses struct{ GRPC, HTTP, Metrics, Admin string }
 
 // Run serves until ctx is done, then stops in order: it says that it isn't
 // serving any more, waits for callers to notice, and finishes what it has begun.
@@ -82,6 +83,7 @@ type server struct {
 	ready    *readiness
 	watcher  *watcher      // nil: the configuration isn't watched
 	tls      *certificates // nil: there are none
+	services *envoy.Services
 
 	grpc         *grpc.Server
 	health       *health.Server
@@ -91,6 +93,7 @@ type server struct {
 
 // httpServer is one of the ports beside gRPC's.
 type httpServer struct {
+	name     string // the key that configures it
 	server   *http.Server
 	listener *listener
 }
@@ -118,6 +121,11 @@ func (s *server) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	metrics := s.core.metrics
+	s.services = envoy.New(envoy.Config{
+		Decider: s.core.decider, Policy: s.policies.inForce,
+		RateLimit: metrics.Calls(telemetry.ProtocolRateLimit), ExtAuthz: metrics.Calls(telemetry.ProtocolExtAuthz),
+	})
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -126,28 +134,32 @@ func (s *server) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	metrics := s.core.metrics
-	services := envoy.New(envoy.Config{
-		Decider: s.core.decider, Policy: s.policies.inForce,
-		RateLimit: metrics.Calls(telemetry.ProtocolRateLimit), ExtAuthz: metrics.Calls(telemetry.ProtocolExtAuthz),
-	})
-	s.grpc, s.health = newGRPC(services, o.Log, metrics.Panicked, s.tls.secureGRPC(o.Config.Listen.GRPC)...)
+	s.grpc, s.health = newGRPC(s.services, o.Log, metrics.Panicked, s.tls.secureGRPC(o.Config.Listen.GRPC)...)
 	return nil
 }
 
+// The keys that configure the ports beside gRPC's.
+const (
+	listenHTTP    = "listen.http"
+	listenMetrics = "listen.metrics"
+	listenAdmin   = "listen.admin"
+)
+
 // open opens the ports.
 func (s *server) open(ctx context.Context) (err error) {
-	addresses := s.options.Config.Listen
+	addresses, log, metrics := s.options.Config.Listen, s.options.Log, s.core.metrics
 	if s.grpcListener, err = listen(ctx, "listen.grpc", addresses.GRPC); err != nil {
 		return err
 	}
 	for _, p := range []struct {
 		name, address string
-		handler       func(host string) http.Handler
+		server        func(host string) *http.Server
 		tls           *certificates
+		mutual        bool
 	}{
-		{"listen.metrics", addresses.Metrics, func(string) http.Handler { return metricsHandler(s.core.metrics, s.ready) }, s.tls},
-		{"listen.admin", addresses.Admin, s.adminHandler, nil},
+		{listenHTTP, addresses.HTTP, func(string) *http.Server { return newChecks(s.checksHandler(), log, metrics.Panicked) }, s.tls, true},
+		{listenMetrics, addresses.Metrics, func(string) *http.Server { return newHTTP(metricsHandler(metrics, s.ready), log) }, s.tls, false},
+		{listenAdmin, addresses.Admin, func(host string) *http.Server { return newHTTP(s.adminHandler(host), log) }, nil, false},
 	} {
 		if p.address == "" {
 			continue
@@ -160,11 +172,21 @@ func (s *server) open(ctx context.Context) (err error) {
 		if err != nil { // a socket has no host
 			host = ""
 		}
-		h := newHTTP(p.handler(host), s.options.Log)
-		p.tls.secureHTTP(h, p.address)
-		s.http = append(s.http, httpServer{h, l})
+		h := p.server(host)
+		p.tls.secureHTTP(h, p.address, p.mutual)
+		s.http = append(s.http, httpServer{p.name, h, l})
 	}
 	return nil
+}
+
+func (s *server) checksHandler() http.Handler {
+	metrics := s.core.metrics
+	return httpcheck.Handler(httpcheck.Config{
+		Authorization: s.services.Authorization,
+		Trusted:       s.options.Config.TrustedProxies,
+		Serving:       s.ready.serving.Load,
+		ExtAuthzCalls: metrics.Calls(telemetry.ProtocolExtAuthz),
+	})
 }
 
 func (s *server) adminHandler(host string) http.Handler {
@@ -188,15 +210,15 @@ func (s *server) closeListeners() error {
 
 // addresses are those in use, with the ports that the system has chosen.
 func (s *server) addresses() Addresses {
-	listen := s.options.Config.Listen
 	a := Addresses{GRPC: addressOf(s.grpcListener)}
-	rest := s.http
-	for _, p := range []struct {
-		configured string
-		to         *string
-	}{{listen.Metrics, &a.Metrics}, {listen.Admin, &a.Admin}} {
-		if p.configured != "" {
-			*p.to, rest = addressOf(rest[0].listener), rest[1:]
+	for _, h := range s.http {
+		switch address := addressOf(h.listener); h.name {
+		case listenHTTP:
+			a.HTTP = address
+		case listenMetrics:
+			a.Metrics = address
+		case listenAdmin:
+			a.Admin = address
 		}
 	}
 	return a
@@ -233,7 +255,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { every(background, recent.Window, s.core.recent.Turn); return nil })
 	s.ready.serving.Store(true)
 	a := s.addresses()
-	o.Log.Info("serving", "grpc", a.GRPC, "metrics", a.Metrics, "admin", a.Admin,
+	o.Log.Info("serving", "grpc", a.GRPC, "http", a.HTTP, "metrics", a.Metrics, "admin", a.Admin,
 		"config", o.Config.Sum, "rules", len(o.Config.Rules.All()), "version", o.Version)
 	if o.Serving != nil {
 		o.Serving(a)
@@ -304,7 +326,7 @@ func (s *server) stop(ctx context.Context) error {
 	s.ready.serving.Store(false)
 	s.health.Shutdown()
 	if !failed {
-		s.options.Log.Info("stopping", "connections", s.grpcListener.open.Load())
+		s.options.Log.Info("stopping", "connections", s.connected())
 		s.awaitLeave()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
@@ -335,11 +357,22 @@ func (s *server) awaitLeave() {
 	defer deadline.Stop()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	for s.grpcListener.open.Load() > 0 {
+	for s.connected() > 0 {
 		select {
 		case <-deadline.C:
 			return
 		case <-look.C:
 		}
 	}
+}
+
+// connected is how many connections there are for decisions.
+func (s *server) connected() int64 {
+	n := s.grpcListener.open.Load()
+	for _, h := range s.http {
+		if h.name == listenHTTP {
+			n += h.listener.open.Load()
+		}
+	}
+	return n
 }

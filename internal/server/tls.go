@@ -89,11 +89,17 @@ func (c *certificates) secureGRPC(address string) []grpc.ServerOption {
 }
 
 // secureHTTP has a server at an address use the certificates; nil is none.
-// Clients show none: those of the metrics port are probes, which have none.
-func (c *certificates) secureHTTP(s *http.Server, address string) {
-	if c != nil && !isSocket(address) {
-		s.TLSConfig = c.live.Server("h2", "http/1.1")
+// Clients show one too where they have to and there are roots for theirs; those
+// of the metrics port are probes, which have none.
+func (c *certificates) secureHTTP(s *http.Server, address string, mutual bool) {
+	if c == nil || isSocket(address) {
+		return
 	}
+	config := c.live.Server
+	if mutual {
+		config = c.live.MutualServer
+	}
+	s.TLSConfig = config("h2", "http/1.1")
 }
 
 // isSocket reports whether an address is a socket in the file system: who may

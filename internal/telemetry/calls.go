@@ -16,9 +16,14 @@ const (
 	RefusedUnknownUnit   = "unknown_unit"
 	RefusedGone          = "caller_gone"
 	RefusedUnavailable   = "unavailable"
+	RefusedUntrusted     = "untrusted_proxy"
+	RefusedMalformed     = "malformed"
 )
 
-var refusals = [...]string{RefusedNoDomain, RefusedNoDescriptors, RefusedTooMany, RefusedUnknownUnit, RefusedGone, RefusedUnavailable}
+var refusals = [...]string{
+	RefusedNoDomain, RefusedNoDescriptors, RefusedTooMany, RefusedUnknownUnit, RefusedGone, RefusedUnavailable,
+	RefusedUntrusted, RefusedMalformed,
+}
 
 // Calls counts what happens to a protocol's calls beside their decisions. It is
 // safe for concurrent use; a nil *Calls counts nothing.
