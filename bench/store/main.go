@@ -3,8 +3,8 @@
 // DynamoDB with a fixed latency and 1,000 writes a second for each key. The
 // stand-in is a process of its own, so that its CPU time is not the client's.
 //
-// It prints a table, and ends with an error where a goal is not met. Start
-// reading at compare.
+// The client collects garbage as the service does. It prints a table, and ends
+// with an error where a goal is not met. Start reading at compare.
 package main
 
 import (
@@ -20,6 +20,8 @@ import (
 	"runtime/pprof"
 	"strings"
 	"time"
+
+	"github.com/extauthz/extauthz/internal/server"
 )
 
 func main() {
@@ -53,6 +55,7 @@ func main() {
 }
 
 func run(c *comparison, profile string, writes float64) (err error) {
+	defer server.TuneGC()()
 	url, stop, err := startStandIn(c.latency, writes)
 	if err != nil {
 		return err

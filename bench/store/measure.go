@@ -63,6 +63,8 @@ func load(ctx context.Context, callers, keys int, d time.Duration, f charge) (*h
 	var wg sync.WaitGroup
 	for i := range each {
 		wg.Go(func() {
+			ctx, cancelOwn := context.WithCancel(ctx) // each caller has its own, as a request has
+			defer cancelOwn()
 			h, rng := &each[i], rand.New(rand.NewPCG(7, uint64(i))) //nolint:gosec // a load, which guards nothing
 			for ctx.Err() == nil {
 				start := time.Now()

@@ -91,18 +91,6 @@ func (a *actor) observe(s State, by Stamp, now instant) {
 	a.engine.seen.put(a.key.ID(), a.sight)
 }
 
-// enqueue takes a job in, and answers it at once where nothing needs to be
-// asked.
-func (a *actor) enqueue(j *job, now instant) {
-	j.since = now.steady
-	if a.answer(j, now, true) {
-		a.retire(now)
-		return
-	}
-	a.queue = append(a.queue, j)
-	a.step(now)
-}
-
 // answer finishes a job that needs no request to the store.
 func (a *actor) answer(j *job, now instant, cached bool) bool {
 	if j.kind == jobCredit {
@@ -186,7 +174,7 @@ func pollFloor(p *Params) time.Duration {
 // finish hands a job its outcome; it is told once the lock is released.
 func (a *actor) finish(j *job, s *situation) {
 	j.state, j.t, j.inFlight = s.state, s.t, false
-	a.shard.finished = append(a.shard.finished, j)
+	a.shard.finished.add(j)
 }
 
 // fail ends a job without a decision.

@@ -43,16 +43,32 @@ type actors struct {
 type shard struct {
 	mu       sync.Mutex
 	actors   map[string]*actor // :: Key.ID -> actor
-	finished []*job            // to be told once mu is released
+	finished jobs              // to be told once mu is released
+	spare    *actor            // one that was not needed
+}
+
+// jobs is a list of jobs in order.
+type jobs struct{ first, last *job }
+
+func (l *jobs) add(j *job) {
+	if l.first == nil {
+		l.first = j
+	} else {
+		l.last.next = j
+	}
+	l.last = j
 }
 
 // unlock releases the shard and tells the jobs that were finished.
 func (s *shard) unlock() {
-	done := s.finished
-	s.finished = nil
+	j := s.finished.first
+	s.finished = jobs{}
 	s.mu.Unlock()
-	for _, j := range done {
-		j.done(j)
+	for j != nil {
+		next := j.next
+		j.next = nil
+		j.done(j) // who is told may use it again
+		j = next
 	}
 }
 
@@ -75,15 +91,35 @@ func (e *actors) submit(k Key, j *job) {
 	s.mu.Lock()
 	now := e.env.now()
 	a := s.actors[k.ID()]
-	if a == nil {
-		a = &actor{engine: e, shard: s, key: k, pace: pace{rate: startPace}}
+	known := a != nil
+	if !known {
+		a = s.actor()
+		*a = actor{engine: e, shard: s, key: k, pace: pace{rate: startPace}}
 		if v, ok := e.seen.get(k.ID()); ok {
 			a.known, a.sight, a.pace.next = true, v, v.next
 		}
-		s.actors[k.ID()] = a
 	}
-	a.enqueue(j, now)
+	j.since = now.steady
+	switch answered := a.answer(j, now, true); {
+	case answered && known:
+		a.retire(now)
+	case answered:
+		s.spare = a
+	default:
+		s.actors[k.ID()] = a
+		a.queue = append(a.queue, j)
+		a.step(now)
+	}
 	s.unlock()
+}
+
+// actor is one that nobody knows yet.
+func (s *shard) actor() *actor {
+	if a := s.spare; a != nil {
+		s.spare = nil
+		return a
+	}
+	return new(actor)
 }
 
 // abandon is called by a caller that waits no longer. One that is not sent yet

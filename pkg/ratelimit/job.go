@@ -17,6 +17,7 @@ type job struct {
 
 	// done is called once, with no lock held, when the job has its outcome.
 	done func(*job)
+	next *job // in the list of those that are finished and not told yet
 
 	wants     []want
 	asked     bool

@@ -53,7 +53,7 @@ func New(cfg Config) (*Limiter, error) {
 		l.now = time.Now
 	}
 	if cfg.Remote != nil {
-		l.engine = newRemote(cfg.Store, *cfg.Remote, l.now, l.slack)
+		l.engine = newRemote(cfg.Store, *cfg.Remote, cfg.Now, l.slack)
 	} else {
 		l.engine = &direct{store: cfg.Store, compensate: compensateTimeout}
 	}

@@ -36,6 +36,7 @@ type remote struct {
 	world *realWorld
 }
 
+// newRemote makes one; now is the clock, nil for the machine's own.
 func newRemote(store Store, cfg Remote, now func() time.Time, slack int64) *remote {
 	if cfg.MaxWritesPerSecond == 0 {
 		cfg.MaxWritesPerSecond = defaultMaxWrites
@@ -61,13 +62,20 @@ func newRemote(store Store, cfg Remote, now func() time.Time, slack int64) *remo
 // connection and is applied all the same.
 type realWorld struct {
 	store   Store
-	clock   func() time.Time
+	clock   func() time.Time // nil: the machine's own
 	timeout time.Duration
 	out     atomic.Int64 // requests
 	workers workers
 }
 
-func (w *realWorld) now() instant                         { return instant{w.clock(), time.Now()} }
+func (w *realWorld) now() instant {
+	now := time.Now()
+	if w.clock == nil {
+		return instant{now, now}
+	}
+	return instant{w.clock(), now}
+}
+
 func (w *realWorld) after(d time.Duration, f func())      { time.AfterFunc(d, f) }
 func (w *realWorld) jitter(d time.Duration) time.Duration { return rand.N(d + 1) } //nolint:gosec // spreads retries, guards nothing
 
@@ -112,12 +120,14 @@ func (r *remote) look(ctx context.Context, b *batch) error {
 
 // run rejects from memory what is known to be exhausted, for free; then it
 // charges every bucket at once, and gives back what succeeded where another
-// was denied.
+// was denied. Of a single bucket its actor knows as much.
 func (r *remote) run(ctx context.Context, b *batch, keep bool) error {
-	now := r.world.now()
-	for i := range b.works {
-		if w := &b.works[i]; !w.settle {
-			r.peek(w, now)
+	if len(b.works) > 1 {
+		now := r.world.now()
+		for i := range b.works {
+			if w := &b.works[i]; !w.settle {
+				r.peek(w, now)
+			}
 		}
 	}
 	denied := b.denied()
@@ -166,17 +176,17 @@ func (r *remote) peek(w *work, now instant) {
 type asked struct {
 	done chan *job
 	tell func(*job)
-	jobs []*job // by work; nil where nothing is asked
+	jobs []job // by work; of jobNone where nothing is asked
 }
 
 // asking makes room for as many jobs as there are works.
 func (b *batch) asking() *asked {
 	n := len(b.works)
-	if b.asked == nil || cap(b.asked.done) < n {
-		done := make(chan *job, max(n, 2))
-		b.asked = &asked{done: done, tell: func(j *job) { done <- j }}
+	if b.asked == nil || cap(b.asked.jobs) < n {
+		done := make(chan *job, n)
+		b.asked = &asked{done: done, tell: func(j *job) { done <- j }, jobs: make([]job, n)}
 	}
-	b.asked.jobs = append(b.asked.jobs[:0], make([]*job, n)...)
+	b.asked.jobs = b.asked.jobs[:n]
 	return b.asked
 }
 
@@ -184,17 +194,17 @@ func (b *batch) asking() *asked {
 func (r *remote) ask(ctx context.Context, b *batch, kind func(*work) jobKind, keep bool) error {
 	a := b.asking()
 	for i := range b.works {
-		w := &b.works[i]
-		if k := kind(w); k != jobNone {
-			j := &job{kind: k, target: w.target, done: a.tell}
+		w, j := &b.works[i], &a.jobs[i]
+		if j.kind = kind(w); j.kind != jobNone {
+			j.target, j.done = w.target, a.tell
 			j.costs, j.wants, j.taken = append(j.room.costs[:0], w.costs...), j.room.wants[:0], j.room.taken[:0]
-			a.jobs[i] = j
 			r.submit(w.target.Key, j)
 		}
 	}
 	var failed error
-	for i, j := range a.jobs {
-		if j == nil {
+	for i := range a.jobs {
+		j := &a.jobs[i]
+		if j.kind == jobNone {
 			continue
 		}
 		if !r.wait(ctx, b.works[i].target.Key, j, a.done, keep) {
@@ -232,7 +242,9 @@ func (r *remote) wait(ctx context.Context, k Key, j *job, done chan *job, keep b
 func (w *work) settleWith(j *job) {
 	w.state, w.t, w.cached = j.state, max(w.now, j.t), j.cached
 	w.rest, w.by = j.rest, j.by
-	w.ask()
+	if j.outcome != outcomeApplied || j.kind == jobLook {
+		w.ask()
+	}
 	switch j.outcome {
 	case outcomeApplied:
 		w.verdict, w.applied = verdictNothing, j.kind != jobLook

@@ -7,14 +7,23 @@ import (
 
 // decision says what came of a batch.
 func (b *batch) decision(charges []Charge) Decision {
-	d := Decision{Buckets: make([]BucketStatus, len(b.entries))}
 	n := 0
 	for i := range b.entries {
 		if e := &b.entries[i]; e.work >= 0 {
-			n += len(b.works[e.work].state.Limits) + len(e.target.Limits)
+			n += max(len(b.works[e.work].state.Limits), len(e.target.Limits))
 		}
 	}
-	statuses := make([]LimitStatus, 0, n)
+	var d Decision
+	var statuses []LimitStatus
+	if len(b.entries) == 1 && n <= 2 { // most are: one allocation
+		room := new(struct {
+			buckets [1]BucketStatus
+			limits  [2]LimitStatus
+		})
+		d.Buckets, statuses = room.buckets[:], room.limits[:0]
+	} else {
+		d.Buckets, statuses = make([]BucketStatus, len(b.entries)), make([]LimitStatus, 0, n)
+	}
 	for i := range b.entries {
 		from := len(statuses)
 		statuses = b.status(&d.Buckets[i], &b.entries[i], charges, statuses)
