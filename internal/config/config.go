@@ -40,6 +40,8 @@ type Config struct {
 	// ResponseHeaders are the headers that tell clients of their limits, each one
 	// of [ResponseHeaders].
 	ResponseHeaders []string
+	// DynamicMetadata says that answers tell Envoy what they rest on.
+	DynamicMetadata bool
 	// Slack is as ratelimit.Config takes it: below 0 is none.
 	Slack      time.Duration
 	Rejections Rejections

@@ -50,6 +50,7 @@ func (p process) sections(r *reader) []field {
 		p.field(r, "no_match", "no_match"),
 		p.field(r, "client_ip", "client_ip"),
 		p.list(r, keyHeaders, keyHeaders, checkHeader),
+		p.field(r, "dynamic_metadata", "dynamic_metadata"),
 	}
 }
 

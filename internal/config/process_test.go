@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 			OnUnavailable: ratelimit.FallbackError,
 			LocalShare:    0.1,
 
-			ResponseHeaders: []string{"retry-after", "ratelimit", "ratelimit-policy"},
+			ResponseHeaders: []string{"retry-after", "ratelimit", "ratelimit-policy"}, DynamicMetadata: true,
 
 			Slack:      50 * time.Millisecond,
 			Rejections: config.Rejections{Entries: 100_000, Bytes: 64 << 20},

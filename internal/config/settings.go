@@ -98,6 +98,13 @@ func settings() []setting {
 		{key: "local_share", def: "0.1", set: setLocalShare},
 		headersSetting(),
 		{
+			key: "dynamic_metadata", def: "true",
+			set: func(c *checked, v string) (string, string) {
+				c.DynamicMetadata = v == "true"
+				return oneOf(v, "true", "false")
+			},
+		},
+		{
 			key: "no_match", def: "allow",
 			set: func(c *checked, v string) (string, string) {
 				c.DenyNoMatch = v == "deny"

@@ -54,6 +54,8 @@ type Policy struct {
 	// ResponseHeaders are the names of the headers that answers have where there
 	// is something to say, in their order; each is one that internal/envoy knows.
 	ResponseHeaders []string
+	// DynamicMetadata says that answers tell Envoy what they rest on.
+	DynamicMetadata bool
 }
 
 const (

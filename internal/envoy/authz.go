@@ -18,12 +18,11 @@ import (
 // extAuthz is the Authorization service.
 type extAuthz struct {
 	authv3.UnimplementedAuthorizationServer
-	cfg     Config
-	pool    requestPool
-	sources sources
+	cfg  Config
+	pool requestPool
 }
 
-func newExtAuthz(cfg Config) *extAuthz { return &extAuthz{cfg: cfg, sources: newSources()} }
+func newExtAuthz(cfg Config) *extAuthz { return &extAuthz{cfg: cfg} }
 
 // Check admits a request, denies it with an answer for the client, or says that
 // there is no decision, so that Envoy's failure mode decides.
@@ -50,7 +49,7 @@ func (s *extAuthz) Check(ctx context.Context, call *authv3.CheckRequest) (*authv
 	case decision.Deny, decision.Invalid:
 		response = denyResponse(&a, policy, req)
 	}
-	response.DynamicMetadata = s.sources.of(&a, policy)
+	setMetadata(response, checkMetadata, &a, policy)
 	return response, nil
 }
 

@@ -33,7 +33,7 @@ func BenchmarkCall(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	policy := &decision.Policy{Rules: c.Rules, Resolver: hierarchy.NewResolver(c.Namespace, c.Limits), InProcess: true, ResponseHeaders: c.ResponseHeaders}
+	policy := &decision.Policy{Rules: c.Rules, Resolver: hierarchy.NewResolver(c.Namespace, c.Limits), InProcess: true, ResponseHeaders: c.ResponseHeaders, DynamicMetadata: c.DynamicMetadata}
 	cfg := Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }}
 	rls, authz, codec := newRateLimit(cfg), newExtAuthz(cfg), NewCodec()
 

@@ -1,44 +1,114 @@
 package envoy
 
 import (
+	"strings"
 	"testing"
+	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/structpb"
-
-	"github.com/extauthz/extauthz/internal/decision"
-	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
-// TestAnswersTellTheirSource asks both services while the store answers and
-// while it doesn't, and for what nothing is charged for.
-func TestAnswersTellTheirSource(t *testing.T) {
-	w := newWorld(t, `
+const metadataRules = `
 on_unavailable: allow
 rules:
-  - {name: edge, match: 'domain == "edge"', entity: '${descriptor.tenant}', default_limits: {n: 1/min}}
-  - {name: web, match: 'request.path == "/"', entity: everyone, default_limits: {n: 1/min}}
-`)
-	want := func(what string, got *structpb.Struct, source string) {
-		t.Helper()
-		if s := got.GetFields()["source"].GetStringValue(); s != source || source == "" && got != nil {
-			t.Errorf("%s: metadata %v, want the source %q", what, got, source)
+  - {name: trial, match: 'domain == "edge" && has(descriptor.tenant)', enforce: 0%, entity: '${descriptor.tenant}', default_limits: {n: 1/min}}
+  - {name: strict, match: 'domain == "edge" && has(descriptor.tenant)', enforce: 0%, entity: '${descriptor.tenant}', default_limits: {n: 1/min}}
+  - {name: edge, match: 'domain == "edge"', entity: '${descriptor.tenant}', resource: '${descriptor.path}', default_limits: {n: 2/min, wide: 100/min}}
+  - {name: health, match: 'domain == "edge" && descriptor.health == "1"', action: allow}
+  - {name: closed, match: 'domain == "edge" && descriptor.health == "2"', action: deny}
+  - {name: web, match: 'request.path == "/"', entity: 'everyone', resource: 'web', default_limits: {n: 2/hour}}
+  - {name: odd, match: 'request.path == "/odd"', entity: 'everyone', resource: 'odd', default_limits: {n: 2/90s}}
+limits:
+  entities: {off: {mode: disabled}}
+`
+
+// TestMetadata is what both services tell Envoy of their decisions, on allow and
+// on deny: what is known, and nothing else.
+func TestMetadata(t *testing.T) {
+	w := newWorld(t, metadataRules)
+	edge := func(tenant string) func() *structpb.Struct {
+		return func() *structpb.Struct {
+			return w.limit(t, "edge", descriptor("tenant", tenant, "path", "/v1")).GetDynamicMetadata()
 		}
 	}
-	for _, what := range []string{"admitted", "denied"} {
-		want(what, w.limit(t, "edge", descriptor("tenant", "acme")).GetDynamicMetadata(), "store")
-		want(what, w.check(t, "/").GetDynamicMetadata(), "store")
+	plain := func(key, value string) func() *structpb.Struct {
+		return func() *structpb.Struct { return w.limit(t, "edge", descriptor(key, value)).GetDynamicMetadata() }
 	}
-	want("no match", w.limit(t, "other", descriptor("tenant", "acme")).GetDynamicMetadata(), "")
-	want("no match", w.check(t, "/other").GetDynamicMetadata(), "")
-	w.store.down.Store(true)
-	want("the fallback", w.limit(t, "edge", descriptor("tenant", "acme")).GetDynamicMetadata(), "fallback")
-	want("the fallback", w.check(t, "/").GetDynamicMetadata(), "fallback")
+	check := func(path string) func() *structpb.Struct {
+		return func() *structpb.Struct { return w.check(t, path).GetDynamicMetadata() }
+	}
+	type fields = map[string]any
+	about := func(left float64) fields {
+		return fields{
+			"rule": "edge", "entity": "acme", "resource": "/v1", "limit": "n", "remaining": left, "source": "store", "shadow": "trial,strict",
+		}
+	}
+	web := func(left float64) fields {
+		return fields{
+			"rule": "web", "entity": "everyone", "resource": "web", "limit": "n", "remaining": left, "source": "store",
+			"override": fields{"requests_per_unit": 2.0, "unit": "HOUR"},
+		}
+	}
+	for _, c := range []struct {
+		what string
+		ask  func() *structpb.Struct
+		want fields
+	}{
+		{"admitted", edge("acme"), about(1)},
+		{"admitted again", edge("acme"), about(0)},
+		{"denied", edge("acme"), about(0)},
+		{"disabled", edge("off"), fields{"rule": "edge", "entity": "off", "resource": "/v1", "source": "store", "shadow": "trial,strict"}},
+		{"a rule that allows", plain("health", "1"), fields{"rule": "health"}},
+		{"a rule that denies", plain("health", "2"), fields{"rule": "closed"}},
+		{"no match", plain("other", "1"), nil},
+		{"a check that is admitted", check("/"), web(1)},
+		{"a check that is admitted again", check("/"), web(0)},
+		{"a check that is denied", check("/"), web(0)},
+		{"a limit that can't be an override", check("/odd"), fields{
+			"rule": "odd", "entity": "everyone", "resource": "odd", "limit": "n", "remaining": 1.0, "source": "store",
+		}},
+		{"no match of a check", check("/other"), nil},
+	} {
+		got := c.ask()
+		if got == nil != (c.want == nil) {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		} else if diff := cmp.Diff(c.want, fields(got.AsMap())); got != nil && diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.what, diff)
+		}
+	}
 
-	all := newSources()
-	if got := all.of(&decision.Answer{Source: ratelimit.SourceCache, Decision: ratelimit.Decision{Buckets: make([]ratelimit.BucketStatus, 1)}}, &decision.Policy{}); got != all[ratelimit.SourceCache] {
-		t.Errorf("the cache: %v", got)
+	w.store.down.Store(true)
+	if diff := cmp.Diff(fields{"rule": "edge", "entity": "acme", "resource": "/v1", "source": "fallback", "shadow": "trial,strict"}, edge("acme")().AsMap()); diff != "" {
+		t.Errorf("the fallback (-want +got):\n%s", diff)
 	}
-	if got := all.of(&decision.Answer{Source: ratelimit.SourceFallback}, &decision.Policy{InProcess: true}); got != nil {
-		t.Errorf("a store in the process: %v", got)
+	if diff := cmp.Diff(fields{"rule": "web", "entity": "everyone", "resource": "web", "source": "fallback"}, check("/")().AsMap()); diff != "" {
+		t.Errorf("the fallback of a check (-want +got):\n%s", diff)
+	}
+}
+
+// TestMetadataIsText whatever the entity is: one that is cut within a character
+// would be a message that Envoy can't read, and Envoy admits what it can't read.
+func TestMetadataIsText(t *testing.T) {
+	w := newWorld(t, metadataRules)
+	for cut := range 4 {
+		tenant := strings.Repeat("x", cut) + strings.Repeat("\U0001F600", 100)
+		got := w.limit(t, "edge", descriptor("tenant", tenant, "path", tenant)).GetDynamicMetadata().GetFields()
+		for _, name := range []string{"entity", "resource"} {
+			if s := got[name].GetStringValue(); !utf8.ValidString(s) || !strings.HasPrefix(s, tenant[:cut+8]) {
+				t.Errorf("%s is %q", name, s)
+			}
+		}
+	}
+}
+
+// TestMetadataCanBeSwitchedOff for those who log nothing of it.
+func TestMetadataCanBeSwitchedOff(t *testing.T) {
+	w := newWorld(t, "dynamic_metadata: false\n"+metadataRules)
+	if got := w.check(t, "/").GetDynamicMetadata(); got != nil {
+		t.Errorf("a check: %v", got)
+	}
+	if got := w.limit(t, "edge", descriptor("tenant", "a", "path", "/v1")).GetDynamicMetadata(); got != nil {
+		t.Errorf("a descriptor: %v", got)
 	}
 }

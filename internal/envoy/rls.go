@@ -23,12 +23,11 @@ const maxDescriptors = 1000
 // rateLimit is the RateLimitService.
 type rateLimit struct {
 	rlsv3.UnimplementedRateLimitServiceServer
-	cfg     Config
-	pool    requestPool
-	sources sources
+	cfg  Config
+	pool requestPool
 }
 
-func newRateLimit(cfg Config) *rateLimit { return &rateLimit{cfg: cfg, sources: newSources()} }
+func newRateLimit(cfg Config) *rateLimit { return &rateLimit{cfg: cfg} }
 
 // ShouldRateLimit answers OK or OVER_LIMIT for all descriptors together, and
 // for each in its order. UNKNOWN is never an answer: Envoy takes it as OK.
@@ -63,7 +62,7 @@ func (s *rateLimit) ShouldRateLimit(ctx context.Context, call *rlsv3.RateLimitRe
 		return nil, refuse(s.cfg.RateLimit, refusedUnavailable)
 	}
 	response := rateLimitResponse(&a, policy, reqs.ptrs)
-	response.DynamicMetadata = s.sources.of(&a, policy)
+	setMetadata(response, rateLimitMetadata, &a, policy)
 	return response, nil
 }
 

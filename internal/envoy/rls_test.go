@@ -35,6 +35,7 @@ const (
 )
 
 const twoLimits = `
+dynamic_metadata: false
 response_headers: [retry-after]
 rules:
   - name: tenant
@@ -57,7 +58,7 @@ func TestStatusesInOrder(t *testing.T) {
 	perUser := &limitOf{Name: "requests", RequestsPerUnit: 100, Unit: rlsv3.RateLimitResponse_RateLimit_MINUTE, UnitMultiplier: wrapperspb.UInt32(2)}
 
 	got := w.limit(t, "edge", tenant, descriptor("health", "1"), user)
-	want := &rlsv3.RateLimitResponse{OverallCode: ok, DynamicMetadata: newSources()[ratelimit.SourceStore], Statuses: []*statusOf{
+	want := &rlsv3.RateLimitResponse{OverallCode: ok, Statuses: []*statusOf{
 		{Code: ok, CurrentLimit: requests, LimitRemaining: 2, DurationUntilReset: &durationpb.Duration{Seconds: 20}},
 		{Code: ok},
 		{Code: ok, CurrentLimit: perUser, LimitRemaining: 9, DurationUntilReset: &durationpb.Duration{Seconds: 2}}, // 1.2 s
@@ -71,7 +72,7 @@ func TestStatusesInOrder(t *testing.T) {
 	w.pass(500 * time.Millisecond)
 	got = w.limit(t, "edge", user, tenant)
 	want = &rlsv3.RateLimitResponse{
-		OverallCode: over, DynamicMetadata: newSources()[ratelimit.SourceStore],
+		OverallCode: over,
 		Statuses: []*statusOf{ // the user isn't charged, and has gained something
 			{Code: ok, CurrentLimit: perUser, LimitRemaining: 9, DurationUntilReset: &durationpb.Duration{Seconds: 1}},
 			{Code: over, CurrentLimit: requests, DurationUntilReset: &durationpb.Duration{Seconds: 20}}, // 19.5 s
@@ -140,6 +141,7 @@ func TestNeverHasNoRetryAfter(t *testing.T) {
 func TestDenialsWithoutAWait(t *testing.T) {
 	w := newWorld(t, `
 no_match: deny
+dynamic_metadata: false
 rules:
   - {name: banned, match: 'domain == "banned"', action: deny}
   - {name: broken, match: 'domain == "broken" && int(descriptor.n) > 0', action: allow}

@@ -70,7 +70,7 @@ func newWorld(t testing.TB, yaml string) *world {
 	}
 	policy := &decision.Policy{
 		ID: c.Sum, Rules: c.Rules, Resolver: hierarchy.NewResolver(c.Namespace, c.Limits),
-		DenyNoMatch: c.DenyNoMatch, OnUnavailable: c.OnUnavailable, ResponseHeaders: c.ResponseHeaders,
+		DenyNoMatch: c.DenyNoMatch, OnUnavailable: c.OnUnavailable, ResponseHeaders: c.ResponseHeaders, DynamicMetadata: c.DynamicMetadata,
 	}
 	s := grpc.NewServer(grpc.ForceServerCodecV2(NewCodec()))
 	New(Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }}).Register(s)

@@ -30,7 +30,7 @@ func policyOf(c *config.Config, limits ratelimit.Resolver, inProcess bool) *deci
 		Timeout:       c.DecisionTimeout,
 		InProcess:     inProcess,
 
-		ResponseHeaders: c.ResponseHeaders,
+		ResponseHeaders: c.ResponseHeaders, DynamicMetadata: c.DynamicMetadata,
 	}
 }
 
