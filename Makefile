@@ -14,7 +14,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD := -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)'
 LINT := go tool -modfile=tools/go.mod golangci-lint
 # Modules of their own, which keep the product's go.mod short.
-MODULES := $(patsubst %/go.mod,%,$(wildcard bench/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard bench/go.mod integration/crds/go.mod))
 
 # Read by the tests: the binary under test, and the folder of the real parts.
 export EXTAUTHZ_BIN := $(CURDIR)/$(BIN)

@@ -23,10 +23,13 @@ import (
 	"github.com/extauthz/extauthz/integration/harness"
 )
 
-// The module's folder, and that of the examples.
+// The module's folder, that of the examples, and the files in one of those.
 const (
 	root   = "../.."
 	folder = root + "/envoy-examples"
+
+	exampleEnvoy   = "envoy.yaml"
+	exampleService = "extauthz.yaml"
 )
 
 // startTimeout is how long a part gets to become ready.
@@ -77,10 +80,29 @@ type example struct {
 	client  *http.Client
 }
 
-// start copies the example of that name, wants its configuration to be valid
-// without a warning, and starts the service and Envoy with it. Envoy's file is
-// changed as told first.
+// start starts the example of that name. Envoy's file is changed as told first.
 func start(t *testing.T, name string, change ...func(string) string) *example {
+	t.Helper()
+	envoy := filepath.Join(folder, name, exampleEnvoy)
+	if len(change) > 0 {
+		text, err := os.ReadFile(envoy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, with := range change {
+			text = []byte(with(string(text)))
+		}
+		envoy = filepath.Join(t.TempDir(), exampleEnvoy)
+		if err := os.WriteFile(envoy, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return startFiles(t, envoy, filepath.Join(folder, name, exampleService))
+}
+
+// startFiles wants a service's file to be valid without a warning, and starts the
+// service and Envoy with copies of both files.
+func startFiles(t *testing.T, envoy, service string) *example {
 	t.Helper()
 	path, err := harness.FindEnvoy(root)
 	if errors.Is(err, harness.ErrNoEnvoy) && os.Getenv("CI") == "" && os.Getenv("EXTAUTHZ_TOOLS") == "" {
@@ -89,12 +111,9 @@ func start(t *testing.T, name string, change ...func(string) string) *example {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := harness.CopyExample(filepath.Join(folder, name), t.TempDir(), &ports)
+	files, err := harness.CopyExample(envoy, service, t.TempDir(), &ports)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, with := range change {
-		rewrite(t, files.Envoy, with)
 	}
 	e := &example{Example: files}
 	validate(t, e.Service)
@@ -124,18 +143,6 @@ func start(t *testing.T, name string, change ...func(string) string) *example {
 	e.client = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 20 * time.Second}
 	t.Cleanup(e.client.CloseIdleConnections)
 	return e
-}
-
-// rewrite changes a file.
-func rewrite(t *testing.T, file string, with func(string) string) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err == nil {
-		err = os.WriteFile(file, []byte(with(string(text))), 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // validate wants `extauthz validate` to find nothing in a file.
@@ -256,8 +263,6 @@ func TestEveryExampleIsDriven(t *testing.T) {
 		}
 	}
 }
-
-const exampleService = "extauthz.yaml"
 
 // driven reports whether some test here names an example.
 func driven(t *testing.T, name string) bool {

@@ -38,7 +38,7 @@ func TestLLM(t *testing.T) {
 			if r := e.ask(t, port, path, "x-user", user); r.status != 200 {
 				t.Fatalf("%s, request %d: %d, want 200", path, i+1, r.status)
 			}
-			eventually(t, "the cost is booked", func() bool { return e.settled(t) == before+1 })
+			eventually(t, path+": the cost is booked", func() bool { return e.settled(t) == before+1 })
 		}
 		r := e.ask(t, port, path, "x-user", user)
 		if r.status != 429 {

@@ -56,8 +56,6 @@ func TestExamplesSayTheirSettings(t *testing.T) {
 	}
 }
 
-const exampleEnvoy = "envoy.yaml"
-
 // explains wants a README to use each of the words.
 func explains(t *testing.T, readme string) {
 	t.Helper()

@@ -8,15 +8,9 @@ import (
 	"strconv"
 )
 
-// The files of an example, by their name in its folder.
-const (
-	exampleEnvoy   = "envoy.yaml"
-	exampleService = "extauthz.yaml"
-)
-
 // examplePort finds a port in an example's files: Envoy's spelling, and the
-// service's.
-var examplePort = regexp.MustCompile(`(port_value: |127\.0\.0\.1:)(\d+)`)
+// service's, whose ":8081" is moved to the loopback too.
+var examplePort = regexp.MustCompile(`(port_value: |127\.0\.0\.1:| ":)(\d+)`)
 
 // Example is a copy of one of the examples, with each port of its files moved to
 // a free one, so that several run at once.
@@ -25,19 +19,19 @@ type Example struct {
 	ports          map[int]int
 }
 
-// CopyExample copies the example in the folder from into the folder to.
-func CopyExample(from, to string, free *Ports) (*Example, error) {
-	e := &Example{ports: map[int]int{}}
-	for name, path := range map[string]*string{exampleEnvoy: &e.Envoy, exampleService: &e.Service} {
-		text, err := os.ReadFile(filepath.Join(from, name)) //nolint:gosec // the module's own file
+// CopyExample copies an example's files, Envoy's and the service's, into the
+// folder to.
+func CopyExample(envoy, service, to string, free *Ports) (*Example, error) {
+	e := &Example{ports: map[int]int{}, Envoy: filepath.Join(to, "envoy.yaml"), Service: filepath.Join(to, "extauthz.yaml")}
+	for from, path := range map[string]string{envoy: e.Envoy, service: e.Service} {
+		text, err := os.ReadFile(from) //nolint:gosec // the module's own file
 		if err != nil {
 			return nil, fmt.Errorf("reading the example: %w", err)
 		}
 		if text, err = e.movePorts(text, free); err != nil {
 			return nil, err
 		}
-		*path = filepath.Join(to, name)
-		if err := os.WriteFile(*path, text, 0o600); err != nil {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
 			return nil, fmt.Errorf("copying the example: %w", err)
 		}
 	}
@@ -62,7 +56,11 @@ func (e *Example) movePorts(text []byte, free *Ports) ([]byte, error) {
 			}
 			e.ports[n] = port
 		}
-		return strconv.AppendInt(part[1], int64(e.ports[n]), 10)
+		before := part[1]
+		if string(before) == ` ":` {
+			before = []byte(` "127.0.0.1:`)
+		}
+		return strconv.AppendInt(before, int64(e.ports[n]), 10)
 	})
 	if failed != nil {
 		return nil, fmt.Errorf("moving the example's ports: %w", failed)
