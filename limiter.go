@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/extauthz/extauthz/internal/stack"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
@@ -23,6 +24,7 @@ type shared struct {
 	store   store
 	cache   *hierarchy.Cache
 	limiter *ratelimit.Limiter
+	stack   *stack.Stack  // nil: there can't be one
 	who     func() string // authenticates the caller, once
 }
 
@@ -112,6 +114,7 @@ func (l *Limiter) Close() error {
 		errs = append(errs, fmt.Errorf("waiting for the last writes: %w", err))
 	}
 	l.shared.cache.Close()
+	l.shared.closeStack()
 	if err := l.shared.store.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("closing the store: %w", err))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/extauthz/extauthz/internal/caller"
+	"github.com/extauthz/extauthz/internal/stack"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/embedstore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
@@ -25,12 +26,14 @@ type store interface {
 }
 
 // Open opens a store and makes a Limiter on it. It waits for the store as long
-// as ctx lasts, which governs nothing afterwards. The caller closes the Limiter.
+// as ctx lasts, which governs nothing afterwards; a deployment takes minutes. The
+// caller closes the Limiter.
 //
 // The errors need a person: an [*InvalidOptionsError] or [*InvalidKeyError]; a
 // *dynamostore.TableError, *dynamostore.ClockError or *embedstore.FileError,
-// which say what to do; one that matches [ErrUnknownNamespace]. Any other means
-// that the store can't be reached now.
+// which say what to do; one that matches [ErrUnknownNamespace], or one of the
+// errors about a deployment, such as [ErrNotDeployed]. Any other means that the
+// store can't be reached now.
 func Open(ctx context.Context, o Options) (*Limiter, error) {
 	o, err := o.complete(os.Getenv)
 	if err != nil {
@@ -48,6 +51,7 @@ func Open(ctx context.Context, o Options) (*Limiter, error) {
 		cfg.Remote = &ratelimit.Remote{MaxWritesPerSecond: o.MaxWritesPerSecond}
 	}
 	if err != nil {
+		s.closeStack()
 		return nil, err
 	}
 	s.cache = hierarchy.NewCache(hierarchy.CacheConfig{Source: s.store, Poll: poll, OnError: func(namespace string, err error) {
@@ -59,6 +63,7 @@ func Open(ctx context.Context, o Options) (*Limiter, error) {
 	}
 	if err != nil {
 		s.cache.Close()
+		s.closeStack()
 		return nil, errors.Join(err, s.store.Close())
 	}
 	return l, nil
@@ -88,9 +93,23 @@ func (s *shared) openTable(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the stack %q: %w", o.Stack, err)
 	}
+	// A table's name need not be one that a stack can have.
+	s.stack, err = stack.New(stack.Config{AWS: aws, Name: o.Stack, EndpointURL: o.EndpointURL, Event: s.logEvent})
+	if o.Deploy != nil {
+		if err != nil {
+			return advised(err)
+		}
+		if err := s.deploy(ctx); err != nil {
+			return err
+		}
+	}
 	table, err := dynamostore.Open(ctx, dynamostore.Config{
 		AWS: aws, Table: o.Stack, EndpointURL: o.EndpointURL, Create: o.Create, Now: o.Now,
 	})
+	var problem *dynamostore.TableError
+	if errors.As(err, &problem) && problem.Problem == dynamostore.ProblemMissing {
+		return fmt.Errorf("%w: set Options.Deploy, or run `extauthz deploy --name %s`: %w", ErrNotDeployed, o.Stack, err)
+	}
 	if err != nil {
 		return fmt.Errorf("opening the stack %q: %w", o.Stack, err)
 	}

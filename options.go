@@ -24,8 +24,12 @@ type Options struct {
 	// EndpointURL is a DynamoDB elsewhere, such as a local one. Empty:
 	// EXTAUTHZ_ENDPOINT_URL, or that of the region.
 	EndpointURL string
-	// Create makes the table where it is missing. Without it that is an error.
+	// Create makes the table alone where it is missing, without a stack around it.
 	Create bool
+	// Deploy makes the stack, or changes it to what is declared, and waits for
+	// it; nil: what is there is connected to, and nothing there is an error.
+	// EndpointURL, where there is one, is then an AWS with all of its services.
+	Deploy *StackOptions
 	// Register registers the namespace where it isn't. Without it that is an
 	// error; "default" is registered without being asked.
 	Register bool
@@ -66,8 +70,11 @@ const (
 // complete fills in what the options leave to the environment and to defaults.
 func (o Options) complete(env func(string) string) (Options, error) {
 	o.Embedded = o.Embedded || o.Path != ""
-	if o.Embedded && (o.Stack != "" || o.Region != "" || o.EndpointURL != "" || o.Create) {
-		return o, &InvalidOptionsError{"an embedded store has no Stack, Region, EndpointURL and Create"}
+	if o.Embedded && (o.Stack != "" || o.Region != "" || o.EndpointURL != "" || o.Create || o.Deploy != nil) {
+		return o, &InvalidOptionsError{"an embedded store has no Stack, Region, EndpointURL, Create and Deploy"}
+	}
+	if o.Create && o.Deploy != nil {
+		return o, &InvalidOptionsError{"Create makes a table alone, Deploy a stack: leave one out"}
 	}
 	o.Namespace = cmp.Or(o.Namespace, env(envNamespace), ratelimit.DefaultNamespace)
 	if err := ratelimit.CheckNamespace(o.Namespace); err != nil {

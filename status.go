@@ -19,6 +19,13 @@ func (l *Limiter) Ping(ctx context.Context) error {
 
 // Status is how a store and a namespace are.
 type Status struct {
+	// Available says that the store has answered, and within Latency.
+	Available bool
+	// StackStatus is CloudFormation's of the stack: CREATE_COMPLETE and the like,
+	// with IN_PROGRESS or FAILED in it where there is something to wait for or to
+	// see to. Empty: the table belongs to no stack, or that can't be asked.
+	StackStatus string
+
 	Stack    string // the table's name; empty for an embedded store
 	Path     string // of an embedded store's file; empty: there is none
 	Embedded bool
@@ -29,17 +36,30 @@ type Status struct {
 	Writes    ratelimit.Stats      // what this process has on its way to the table
 }
 
-// Status reads the namespace and tells how it went. The errors are those of
-// Ping.
+// stackTimeout bounds the question how a stack is.
+const stackTimeout = 5 * time.Second
+
+// Status reads the namespace and tells how it went. It returns what it knows
+// with an error too: that of Ping, when the store is not available.
 func (l *Limiter) Status(ctx context.Context) (Status, error) {
 	s := l.shared
+	st := Status{
+		Stack: s.options.Stack, Path: s.options.Path, Embedded: s.options.Embedded,
+		Cache: s.cache.Stats(), Writes: s.limiter.Stats(),
+	}
 	start := time.Now()
 	ns, err := s.store.Namespace(ctx, l.namespace)
-	if err != nil {
-		return Status{}, fmt.Errorf("reading the namespace: %w", err)
+	if err == nil {
+		st.Available, st.Namespace, st.Latency = true, ns, time.Since(start)
+	} else {
+		err = fmt.Errorf("reading the namespace: %w", err)
 	}
-	return Status{
-		Stack: s.options.Stack, Path: s.options.Path, Embedded: s.options.Embedded,
-		Namespace: ns, Latency: time.Since(start), Cache: s.cache.Stats(), Writes: s.limiter.Stats(),
-	}, nil
+	if s.stack != nil {
+		ctx, cancel := context.WithTimeout(ctx, stackTimeout)
+		defer cancel()
+		if is, err := s.stack.State(ctx); err == nil { // else it stays unknown
+			st.StackStatus = is.Status
+		}
+	}
+	return st, err
 }

@@ -59,7 +59,7 @@ func isMissing(err error) bool {
 // change set isn't of what it is now.
 func isBusy(err error) bool {
 	var answer smithy.APIError
-	if errors.As(err, &answer) && (answer.ErrorCode() == "InvalidChangeSetStatus" || answer.ErrorCode() == "AlreadyExistsException") {
+	if errors.As(err, &answer) && (answer.ErrorCode() == "InvalidChangeSetStatus" || answer.ErrorCode() == "ChangeSetNotFound") {
 		return true
 	}
 	return isValidation(err, "_IN_PROGRESS state") || isValidation(err, "already exists")
