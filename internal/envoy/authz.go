@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strconv"
 
@@ -93,8 +94,9 @@ func unavailableResponse() *authv3.CheckResponse {
 // denyResponse is the answer for a client. Envoy needs the HTTP status, and a
 // gRPC code that isn't 0.
 func denyResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Request) *authv3.CheckResponse {
-	answer := descriptors.DenialAnswer{}
-	if d := denialOf(a, []*descriptors.Request{req}); d != nil {
+	answer, forGRPC := descriptors.DenialAnswer{}, isGRPC(req.Headers[contentType])
+	d := denialOf(a, []*descriptors.Request{req})
+	if d != nil {
 		answer = *d
 	}
 	if answer.Status == 0 {
@@ -102,12 +104,12 @@ func denyResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Reque
 	}
 	code := grpcCode(answer.Status)
 	headers := withChosen(make([]header, 0, usualHeaders), a, p.ResponseHeaders)
-	if isGRPC(req.Headers[contentType]) {
-		// Envoy sends the body as the message, and code 14 for a 429.
+	if answer.Status == http.StatusTooManyRequests { // which Envoy adds to the rate limit filter's denials alone
+		headers = append(headers, header{envoyRateLimited, "true"})
+	}
+	if forGRPC { // Envoy sends the body as the message, and code 14 for a 429
 		headers = set(headers, grpcStatus, strconv.Itoa(int(code)))
-		if answer.Body == "" {
-			answer.Body = public(a).Message
-		}
+		answer.Body = grpcMessage(d, a)
 	} else {
 		if answer.Body == "" {
 			answer.Body, answer.ContentType = publicJSON(a), jsonType
@@ -116,7 +118,7 @@ func denyResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Reque
 			headers = set(headers, contentType, answer.ContentType)
 		}
 	}
-	headers = withConfigured(headers, answer.Headers)
+	headers = withConfigured(headers, d, !forGRPC)
 	denied := &authv3.DeniedHttpResponse{
 		Status:  &typev3.HttpStatus{Code: typev3.StatusCode(answer.Status)}, //nolint:gosec // 3 digits
 		Body:    answer.Body,

@@ -86,8 +86,8 @@ func TestDenial(t *testing.T) {
 		status            typev3.StatusCode
 		headers           map[string]string
 	}{
-		"exceeded":         {"/", "", 2, codes.ResourceExhausted, 429, map[string]string{"retry-after": "30", "content-type": "application/json"}},
-		"exceeded in gRPC": {"/", "application/grpc+proto", 2, codes.ResourceExhausted, 429, map[string]string{"retry-after": "30", "grpc-status": "8"}},
+		"exceeded":         {"/", "", 2, codes.ResourceExhausted, 429, map[string]string{"retry-after": "30", "content-type": "application/json", "x-envoy-ratelimited": "true"}},
+		"exceeded in gRPC": {"/", "application/grpc+proto", 2, codes.ResourceExhausted, 429, map[string]string{"retry-after": "30", "grpc-status": "8", "x-envoy-ratelimited": "true"}},
 		"on_deny": {"/own", "", 1, codes.Unavailable, 503, map[string]string{
 			"retry-after": "7", "content-type": "application/problem+json", "x-reason": "limit",
 		}},

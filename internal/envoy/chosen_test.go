@@ -115,7 +115,7 @@ func TestChosenHeadersOverTime(t *testing.T) {
 	denied, got := ask()
 	want := map[string]string{
 		"retry-after": "2", "ratelimit": `"rpm";r=0;t=2`, "ratelimit-policy": `"rpm";q=5;w=60`,
-		"x-ratelimit-limit": "5", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "2", "content-type": jsonType,
+		"x-ratelimit-limit": "5", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "2", "content-type": jsonType, "x-envoy-ratelimited": "true",
 	}
 	if diff := cmp.Diff(want, got); !denied || diff != "" {
 		t.Errorf("denied: %t (-want +got):\n%s", denied, diff)

@@ -15,6 +15,8 @@ import (
 const (
 	contentType = "content-type"
 	grpcStatus  = "grpc-status"
+	// envoyRateLimited keeps an Envoy before this one from trying again.
+	envoyRateLimited = "x-envoy-ratelimited"
 
 	jsonType = "application/json"
 )
@@ -45,14 +47,27 @@ func set(headers []header, name, value string) []header {
 	return append(headers, header{name, value})
 }
 
-// withConfigured adds what a rule's on_deny says.
-func withConfigured(headers []header, configured []descriptors.HeaderAnswer) []header {
-	for _, h := range configured {
-		if !h.Remove && sendable(h.Value) {
+// withConfigured adds what a rule's on_deny says; d may be nil. typed says
+// whether it may give the answer a type.
+func withConfigured(headers []header, d *descriptors.DenialAnswer, typed bool) []header {
+	if d == nil {
+		return headers
+	}
+	for _, h := range d.Headers {
+		if !h.Remove && sendable(h.Value) && (typed || h.Name != contentType) {
 			headers = set(headers, h.Name, h.Value)
 		}
 	}
 	return headers
+}
+
+// grpcMessage is the message of a denial for a gRPC client: the rule's body
+// where that is plain text. d may be nil.
+func grpcMessage(d *descriptors.DenialAnswer, a *decision.Answer) string {
+	if d != nil && d.Body != "" && (d.ContentType == "" || strings.HasPrefix(d.ContentType, "text/plain")) {
+		return d.Body
+	}
+	return public(a).Message
 }
 
 // sendable reports whether a header's value holds no control characters. Envoy

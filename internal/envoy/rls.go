@@ -140,10 +140,15 @@ func saturate(n int64) uint32 {
 }
 
 // deny adds what a denial says beside its code, and to its headers. It has a
-// body only where the rule gives one: Envoy would send it to gRPC clients too,
-// with our content type in place of theirs.
+// body only where the rule gives one, or where the client is known to speak
+// gRPC: Envoy makes the client's message of it, but sends our content type in
+// place of gRPC's, which no client understands.
 func deny(response *rlsv3.RateLimitResponse, headers []header, a *decision.Answer, reqs []*descriptors.Request) []header {
 	d := denialOf(a, reqs)
+	if slices.ContainsFunc(reqs, fromGRPC) {
+		response.RawBody = []byte(grpcMessage(d, a))
+		return withConfigured(headers, d, false)
+	}
 	if d == nil {
 		return headers
 	}
@@ -153,7 +158,13 @@ func deny(response *rlsv3.RateLimitResponse, headers []header, a *decision.Answe
 			headers = set(headers, contentType, d.ContentType)
 		}
 	}
-	return withConfigured(headers, d.Headers)
+	return withConfigured(headers, d, true)
+}
+
+// fromGRPC reports whether a descriptor says that the client speaks gRPC, by an
+// entry with the header's name: Envoy tells nothing of the request but entries.
+func fromGRPC(req *descriptors.Request) bool {
+	return slices.ContainsFunc(req.Entries, func(e descriptors.Entry) bool { return e.Key == contentType && isGRPC(e.Value) })
 }
 
 // headerValues are headers as RLS has them, allocated together.
