@@ -196,7 +196,9 @@ func (c *compiler) header(part string, h NamedText, others []answerHeader) answe
 			c.fail(whole(h.Name, c.message(part, "%s is there twice", name), ""))
 		}
 	}
+	c.toClient = part == "on_deny"
 	value := c.text(part, h.Value)
+	c.toClient = false
 	if value == nil {
 		return answerHeader{name: name, value: &text{}}
 	}

@@ -11,7 +11,9 @@ type compiler struct {
 	*faults
 	name    string // of the rule, for messages
 	answers bool   // compiling on_allow or on_deny
-	noReads bool   // leave everything to CEL; for the test that compares
+	// toClient: compiling a header that clients are sent.
+	toClient bool
+	noReads  bool // leave everything to CEL; for the test that compares
 	// uses are the variables that tell the rule's protocol, where they are first
 	// used.
 	uses map[Protocol]*Fault

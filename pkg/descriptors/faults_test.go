@@ -12,6 +12,8 @@ func entityRule(pairs ...string) RuleSource {
 	return rule("r", append(pairs, "entity", "x")...)
 }
 
+const tellableHint = ` (entity.tier, entity.metadata, context_extensions and route_metadata may be told)`
+
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		rule RuleSource
@@ -102,6 +104,12 @@ func TestFaults(t *testing.T) {
 		{entityRule("on_deny.status", "200"), `2:1: rule "r": on_deny: the status is not a number from 400 to 599 (429 is the usual one)`},
 		{entityRule("on_allow.status", "200"), `2:1: rule "r": on_allow: only headers can be set on what is allowed`},
 		{entityRule("on_deny.content_type", "text/${x}"), `2:1: rule "r": on_deny: the content type is not a constant text in one line`},
+		// Headers of answers repeat nothing of the request.
+		{entityRule("on_deny.x-a", "${request.path}"), `2:3: rule "r": on_deny: request comes from the request, which a header of the answer may not repeat` + tellableHint},
+		{entityRule("on_deny.x-a", "a ${entity.id}"), `2:5: rule "r": on_deny: entity.id comes from the request, which a header of the answer may not repeat` + tellableHint},
+		{entityRule("on_deny.x-a", "${string(hits)}"), `2:10: rule "r": on_deny: hits comes from the request, which a header of the answer may not repeat` + tellableHint},
+		{entityRule("on_deny.x-a", "${entries.map(e, e.value).join()}"), `2:3: rule "r": on_deny: entries comes from the request, which a header of the answer may not repeat` + tellableHint},
+		{entityRule("on_deny.x-a", "a\r\nb"), `2:1: rule "r": on_deny: the value of x-a is not text in one line`},
 		{rule("r", "match", "true"), `1:1: rule "r": entity: it says who is charged and is not there (entity: ${...}, or action: allow)`},
 		{entityRule("namespace", "a b"), `2:1: rule "r": namespace: the namespace "a b" may hold letters, digits and . _ - : @ only, and begins with a letter or a digit`},
 		{entityRule("resource", "_default_"), `2:1: rule "r": resource: _default_ is a reserved name`},

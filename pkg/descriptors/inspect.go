@@ -60,12 +60,24 @@ func (i *inspector) ident(n ast.Expr) {
 	if i.local[name] > 0 {
 		return
 	}
+	if i.c.toClient && !tellable[name] {
+		i.echo(n, name)
+	}
 	for _, v := range variables {
 		if v.name != name || v.protocol == bothProtocols || i.c.uses[v.protocol] != nil {
 			continue
 		}
 		i.c.uses[v.protocol] = i.e.fault(n.ID(), len(name), i.c.message(i.part, "%s is known for %s alone", name, v.protocol), "")
 	}
+}
+
+// tellable are the variables that hold nothing which a client can choose, but
+// for the entity's id.
+var tellable = map[string]bool{"entity": true, "context_extensions": true, "route_metadata": true}
+
+// echo refuses what would send a part of the request back in a header.
+func (i *inspector) echo(n ast.Expr, what string) {
+	i.fail(n, len(what), what+" comes from the request, which a header of the answer may not repeat", "entity.tier, entity.metadata, context_extensions and route_metadata may be told")
 }
 
 // bare is a variable that stands by itself, which one that only has fields
@@ -96,6 +108,9 @@ func (i *inspector) operand(n ast.Expr) {
 func (i *inspector) fieldRead(n ast.Expr) {
 	sel := n.AsSelect()
 	i.headerName(n, sel.Operand(), sel.FieldName())
+	if i.c.toClient && sel.FieldName() == "id" && i.e.ast.GetType(sel.Operand().ID()).TypeName() == entityType.TypeName() {
+		i.echo(sel.Operand(), "entity.id")
+	}
 	i.operand(sel.Operand())
 }
 
