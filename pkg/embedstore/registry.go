@@ -23,6 +23,8 @@ type space struct {
 	// gone is set before a purge takes the buckets away, so that none comes
 	// after it.
 	gone atomic.Bool
+	// forgot is when operations were forgotten last; only an update touches it.
+	forgot time.Time
 }
 
 // namespaceRecord is a namespace as it is kept.

@@ -85,26 +85,20 @@ func (s *Store) saveOften(ctx context.Context) {
 	}
 }
 
-// changedBucket is a bucket as it was when it was taken to be saved.
-type changedBucket struct {
-	key   bucketKey
-	state ratelimit.State // Exists false: dropped since
-}
-
-// save writes the buckets that have changed since the last time. It copies them
-// under the lock of one shard at a time, and writes without any.
+// save writes the buckets that have changed since the last time. It copies each
+// under its shard's lock, and writes without any.
 func (s *Store) save() error {
 	s.saver.mu.Lock()
 	defer s.saver.mu.Unlock()
-	var batch []changedBucket
+	var batch []bucketKey
 	for i := range s.shards {
 		batch = s.shards[i].takeChanged(batch)
 		if len(batch) < saveStep && i < len(s.shards)-1 {
 			continue
 		}
 		if err := s.saveBatch(batch); err != nil {
-			for _, b := range batch {
-				s.shard(b.key).mark(b.key) // to be tried again
+			for _, k := range batch {
+				s.shard(k).mark(k) // to be tried again
 			}
 			return fmt.Errorf("saving %d buckets: %w", len(batch), err)
 		}
@@ -113,19 +107,20 @@ func (s *Store) save() error {
 	return nil
 }
 
-func (s *Store) saveBatch(batch []changedBucket) error {
+// saveBatch saves buckets as they are within the update: what was written there
+// before it, by an operation, is older.
+func (s *Store) saveBatch(batch []bucketKey) error {
 	if len(batch) == 0 {
 		return nil
 	}
 	return s.records.update(func(w writer) error {
-		for i := range batch {
-			b := &batch[i]
-			key := stateKey(b.key.space.id, b.key.rest)
-			if !b.state.Exists {
+		for _, k := range batch {
+			key, state := stateKey(k.space.id, k.rest), s.shard(k).get(k)
+			if !state.Exists { // dropped since
 				w.remove(key)
 				continue
 			}
-			if err := write(w, key, saved(&b.state)); err != nil {
+			if err := write(w, key, saved(&state)); err != nil {
 				return err
 			}
 		}
@@ -151,6 +146,7 @@ func (s *Store) load() error {
 		if err != nil {
 			return err
 		}
+		s.durable = true
 		for i := range s.shards {
 			s.shards[i].changed = map[bucketKey]struct{}{}
 		}

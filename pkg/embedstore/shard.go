@@ -119,18 +119,14 @@ func (s *shard) put(id bucketKey, b *ratelimit.State) {
 }
 
 // takeChanged appends the buckets that have changed since the last time.
-func (s *shard) takeChanged(to []changedBucket) []changedBucket {
+func (s *shard) takeChanged(to []bucketKey) []bucketKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.changed) == 0 {
 		return to
 	}
 	for id := range s.changed {
-		b := changedBucket{key: id}
-		if now := s.buckets[id]; now != nil {
-			b.state = *now
-		}
-		to = append(to, b)
+		to = append(to, id)
 	}
 	s.changed = make(map[bucketKey]struct{}, len(s.changed)/2)
 	return to

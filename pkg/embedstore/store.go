@@ -79,7 +79,8 @@ type Store struct {
 	registering sync.Mutex        // held while a namespace itself is changed
 	ids         map[string]*space // :: id -> namespace, deleted ones too; under registering
 
-	saver saver
+	durable bool // buckets are saved
+	saver   saver
 }
 
 var _ ratelimit.Store = (*Store)(nil)
