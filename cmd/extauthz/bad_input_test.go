@@ -61,7 +61,7 @@ func badValues() map[string][]string {
 		"status stack": {"a_b", "x"}, "status region": nil, "status endpoint-url": {"nonsense"},
 		"list region": nil, "list endpoint-url": {"nonsense"},
 		"import zae-limiter server": nil, "serve stack": nil, // which are asked for a while first
-		"region": {"eu-west-1"}, "endpoint-url": {"http://127.0.0.1:1"}, "as": nil, // refused when it is recorded
+		"region": {"eu-west-1"}, "endpoint-url": {"http://127.0.0.1:1"}, "as": {"LONG", "\xff"},
 		"entity": names, "resource": names, "tier": names, "parent": names, "entity set-parent parent": {"LONG", "alice"}, "with-custom-limits": names,
 		"metadata": {"crm", "=42"}, "on-unavailable": {"maybe"}, "file": files, "config": files,
 		"requests": {"-1", "many"}, "keys": {"0", "1.5"}, "overload": {"-1"}, "processes": {"0"}, "buckets": {"0"}, "cost batch-window": {"0"}, "cost usage-days": {"0"},
@@ -117,7 +117,7 @@ func takes(path, value string) bool {
 			"lambda-export",
 		}, path)
 	case "nowhere":
-		return strings.HasPrefix(path, "namespace ") || slices.Contains([]string{"denials list", "serve", "top"}, path)
+		return slices.Contains([]string{"denials list", "serve", "top"}, path)
 	}
 	return false
 }

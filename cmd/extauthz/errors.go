@@ -24,7 +24,6 @@ const (
 	codeFailed        = "failed"
 	codeUsage         = "usage"                 // of the command line
 	codeConfiguration = "invalid_configuration" // it can't be used
-	codeUnreachable   = "unreachable"           // no service answers at --server
 )
 
 // failure is an error with a line that says what to do. An empty text: it has

@@ -133,13 +133,7 @@ func checkForm(given func(flag string) bool) error {
 func (f *explainFlags) explain(ctx context.Context, stderr io.Writer, q *admin.Question) (*admin.Explanation, error) {
 	if f.server != "" {
 		e, err := admin.NewClient(f.server).Explain(ctx, q)
-		if err != nil {
-			return nil, &failure{
-				code: codeUnreachable, text: err.Error(),
-				hint: "--server is the address of listen.admin of a running service", status: exitFailed,
-			}
-		}
-		return e, nil
+		return e, told(err, "")
 	}
 	loaded, report := config.Load(f.config, config.Options{LeaveFiles: true})
 	if report.Err() != nil {

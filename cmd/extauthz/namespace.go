@@ -24,7 +24,7 @@ func newNamespaceRegister() *cobra.Command {
 		}
 		return nil
 	}
-	return onSession(c, func(w *work, args []string) error {
+	return onStore(c, func(w *work, args []string) error {
 		made, err := w.Register(w.ctx(), args)
 		if len(made) == 0 || err == nil {
 			return w.namespaces(admin.NewList(made, ""), err)
@@ -42,7 +42,7 @@ func newNamespaceList(orphans bool) *cobra.Command {
 		c.Use, c.Short = "orphans", "List the namespaces without a name: deleted ones, and what an interrupted purge left"
 	}
 	page := addPage(c)
-	return onSession(c, func(w *work, _ []string) error {
+	return onStore(c, func(w *work, _ []string) error {
 		if err := checkPage(page); err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func newNamespaceList(orphans bool) *cobra.Command {
 
 func newNamespaceShow() *cobra.Command {
 	c := &cobra.Command{Use: "show NAME", Short: "Show a namespace", Args: exactly("NAME")}
-	return onSession(c, func(w *work, args []string) error {
+	return onStore(c, func(w *work, args []string) error {
 		n, err := w.Namespace(w.ctx(), args[0])
 		return w.namespace(admin.InfoOf(n), told(err, args[0]))
 	})
@@ -65,7 +65,7 @@ func newNamespaceDelete() *cobra.Command {
 or purged by its id. Requests for the name are refused within seconds.`,
 	}
 	addYes(c)
-	return onSession(c, func(w *work, args []string) error {
+	return onStore(c, func(w *work, args []string) error {
 		if _, err := w.Namespace(w.ctx(), args[0]); err != nil {
 			return told(err, args[0])
 		}
@@ -82,7 +82,7 @@ or purged by its id. Requests for the name are refused within seconds.`,
 
 func newNamespaceRecover() *cobra.Command {
 	c := &cobra.Command{Use: "recover ID", Short: "Give a deleted namespace its name back", Args: exactly("ID")}
-	return onSession(c, func(w *work, args []string) error {
+	return onStore(c, func(w *work, args []string) error {
 		n, err := w.Recover(w.ctx(), args[0])
 		return w.namespace(n, noOrphan(err))
 	})
@@ -95,7 +95,7 @@ func newNamespacePurge() *cobra.Command {
 is no way back. It may be repeated after an interruption, and goes on from there.`,
 	}
 	addYes(c)
-	return onSession(c, func(w *work, args []string) error {
+	return onStore(c, func(w *work, args []string) error {
 		if err := w.confirm("remove all of the namespace " + shown(args[0]) + ", for ever?"); err != nil {
 			return err
 		}

@@ -33,10 +33,21 @@ type work struct {
 // ctx is the command's.
 func (w *work) ctx() context.Context { return w.c.Context() }
 
-// onSession makes a command of what works on a configuration in a store; more are
+// onSession makes a command of what works on a namespace's configuration; more are
 // forms that it prints beside tables and JSON.
 func onSession(c *cobra.Command, run func(w *work, args []string) error, more ...output) *cobra.Command {
 	t := addTarget(c)
+	c.Flags().StringVarP(&t.Namespace, "namespace", "n", "", "`name` of the namespace (also EXTAUTHZ_NAMESPACE; default "+ratelimit.DefaultNamespace+")")
+	return onTarget(c, t, run, more...)
+}
+
+// onStore makes a command of what works on namespaces themselves, which its
+// arguments name: it has no --namespace, which might name another.
+func onStore(c *cobra.Command, run func(w *work, args []string) error) *cobra.Command {
+	return onTarget(c, addTarget(c), run)
+}
+
+func onTarget(c *cobra.Command, t *admin.Target, run func(w *work, args []string) error, more ...output) *cobra.Command {
 	form := addOutput(c, more...)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		target, err := resolve(*t, c.Flags().Changed)
@@ -78,7 +89,6 @@ func addTarget(c *cobra.Command) *admin.Target {
 	fs.StringVar(&t.Stack, "stack", "", "work on the table of this `name`; --name says it too (also EXTAUTHZ_STACK)")
 	fs.StringVar(&t.Region, "region", "", "AWS `region` of the table (also EXTAUTHZ_STORE_REGION)")
 	fs.StringVar(&t.EndpointURL, "endpoint-url", "", "`URL` of a DynamoDB elsewhere (also EXTAUTHZ_ENDPOINT_URL)")
-	fs.StringVarP(&t.Namespace, "namespace", "n", "", "`name` of the namespace (also EXTAUTHZ_NAMESPACE; default "+ratelimit.DefaultNamespace+")")
 	fs.StringVar(&t.As, "as", "", "whom you act for: a `name` that the audit has beside yours")
 	fs.SetNormalizeFunc(nameIsStack)
 	return &t
@@ -111,6 +121,9 @@ func resolve(t admin.Target, given func(flag string) bool) (admin.Target, error)
 	t.Namespace = cmp.Or(t.Namespace, os.Getenv("EXTAUTHZ_NAMESPACE"), ratelimit.DefaultNamespace)
 	if err := ratelimit.CheckNamespace(t.Namespace); err != nil {
 		return t, usage("see extauthz namespace list", "--namespace: %s", err)
+	}
+	if err := (hierarchy.Actor{As: t.As}).Check(); err != nil {
+		return t, usage("name whom you act for in fewer letters", "--as: %s", err)
 	}
 	return t, nil
 }

@@ -99,7 +99,7 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	e, err := h.Explainer.Explain(r.Context(), h.Policy(), &q)
 	if err != nil {
-		h.fail(w, http.StatusBadRequest, "invalid_question", err.Error(), "")
+		h.fail(w, http.StatusBadRequest, "invalid_question", err.Error(), "ask about descriptors of a domain, or about an HTTP request with a path")
 		return
 	}
 	h.write(w, http.StatusOK, e)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -106,7 +107,10 @@ func (h *handler) denials(w http.ResponseWriter, r *http.Request) {
 	}
 	if page.After != "" {
 		if s.Before, err = strconv.ParseUint(page.After, 10, 64); err != nil || s.Before == 0 {
-			h.refuse(w, invalidQuery("no part of the list ends with %q", page.After))
+			h.refuse(w, &Problem{
+				Code: codeInvalidQuery, Message: fmt.Sprintf("no part of the list ends with %q", page.After),
+				Hint: "go on after what the part before has named",
+			})
 			return
 		}
 	}

@@ -210,13 +210,23 @@ func (e *Edit) Check() error {
 	return nil
 }
 
+// Check reports whether an actor can be recorded, as far as it is known. The
+// error is an [*InvalidEditError].
+func (a Actor) Check() error {
+	faults := append(textFaults("caller", a.Caller, maxText), textFaults("name to act for", a.As, maxText)...)
+	if len(faults) > 0 {
+		return &InvalidEditError{Reason: "is wrong: " + faults[0]}
+	}
+	return nil
+}
+
 // Check reports whether it is said who changes something, and when. The error
 // is an [*InvalidEditError].
 func (c Cause) Check() error {
-	faults := append(textFaults("caller", c.By.Caller, maxText), textFaults("name to act for", c.By.As, maxText)...)
+	if err := c.By.Check(); err != nil {
+		return err
+	}
 	switch {
-	case len(faults) > 0:
-		return &InvalidEditError{Reason: "is wrong: " + faults[0]}
 	case c.By.Caller == "":
 		return &InvalidEditError{Reason: "doesn't say who makes it"}
 	case c.At.UnixMilli() <= 0:
