@@ -61,7 +61,7 @@ func TestOperationsOutliveTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What a killed process leaves is what the file has between two updates.
-	left, err := os.ReadFile(path) //nolint:gosec // of the test
+	left, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
