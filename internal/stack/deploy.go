@@ -306,7 +306,8 @@ func (s *Stack) emptyRemoved(ctx context.Context, changes []Change) error {
 	return nil
 }
 
-// register registers the default namespace, which those who serve may not.
+// register brings the table to the layout of this program, and registers the
+// default namespace: who serves may do neither.
 func (s *Stack) register(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
@@ -318,6 +319,9 @@ func (s *Stack) register(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := store.Upgrade(ctx); err != nil {
+		return err
+	}
 	if _, err := store.Namespace(ctx, ratelimit.DefaultNamespace); !errors.Is(err, hierarchy.ErrUnknownNamespace) {
 		return err
 	}

@@ -84,6 +84,9 @@ func (s *Store) transact(ctx context.Context, actions []types.TransactWriteItem)
 // observe makes a call that is no charge, tells the observer of it, and sorts
 // its error.
 func (s *Store) observe(request Request, call func(*Call) error) error {
+	if err := s.leaves(); err != nil {
+		return err
+	}
 	c := Call{Request: request}
 	started := s.begin()
 	err := call(&c)

@@ -49,6 +49,7 @@ const (
 	ProblemSchema                   // a newer program laid it out
 	ProblemForbidden                // the credentials may not use it
 	ProblemForeign                  // it has the right key, and another program's items
+	ProblemOutdated                 // its layout is older than this program knows
 )
 
 // TableError is a table that can't be used as it is. A write that fails with
@@ -72,6 +73,8 @@ func (e *TableError) Error() string {
 		s = fmt.Sprintf("the table %q holds another program's items: give the stack another name", e.Table)
 	case ProblemSchema:
 		s = fmt.Sprintf("the table %q was laid out by a newer version: upgrade this program", e.Table)
+	case ProblemOutdated:
+		s = fmt.Sprintf("the table %q was laid out by a much older version: deploy the releases between first, one after the other", e.Table)
 	case ProblemForbidden:
 		s = fmt.Sprintf("the credentials may not use the table %q: allow dynamodb:DescribeTable, GetItem, BatchGetItem, Query, PutItem, UpdateItem, DeleteItem and ConditionCheckItem on it, and check that they are those of the right account", e.Table)
 	}

@@ -1,6 +1,7 @@
 package dynamostore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,8 @@ type Config struct {
 	// unit, so that connections, credentials and DynamoDB's own caches are
 	// ready for the next; 0: 5s; negative: never.
 	KeepWarm time.Duration
-	// Recheck is after how long it is looked whether a namespace in use is still
+	// Recheck is after how long it is looked whether the layout of the table is
+	// still one that this program knows, and whether a namespace in use is still
 	// there; 0: 5s; negative: never.
 	Recheck time.Duration
 
@@ -87,6 +89,9 @@ type Store struct {
 	transport *http.Transport
 	registry  registry
 
+	layout layout
+	left   atomic.Pointer[TableError] // why nothing is done any more; nil: it is
+
 	keepEvents time.Duration // 0: for ever
 	settled    time.Duration // see PurgeNamespace
 
@@ -102,7 +107,10 @@ var _ ratelimit.Store = (*Store)(nil)
 // [*ClockError] when this machine's clock is more than 2 seconds from
 // DynamoDB's. It waits for DynamoDB as long as ctx lasts, which governs nothing
 // afterwards. The caller closes the store.
-func Open(ctx context.Context, c Config) (*Store, error) {
+func Open(ctx context.Context, c Config) (*Store, error) { return openAs(ctx, c, current()) }
+
+// openAs opens a store by a program of some layout.
+func openAs(ctx context.Context, c Config, l layout) (*Store, error) {
 	if c.Table == "" {
 		return nil, errors.New("opening a DynamoDB store: no name of a table")
 	}
@@ -112,6 +120,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		now:       c.Now,
 		observer:  c.Observer,
 		transport: newTransport(or(c.Connections, defaultConnections)),
+		layout:    l,
 
 		keepEvents: max(0, or(c.KeepEvents, defaultKeepEvents)),
 		settled:    settled,
@@ -148,7 +157,10 @@ func (s *Store) tend(c *Config) {
 		s.running.Go(func() { often(ctx, every, s.timeout, warm) })
 	}
 	if every := or(c.Recheck, defaultRecheck); every > 0 {
-		check := func(ctx context.Context) { s.registry.check(ctx, every) }
+		check := func(ctx context.Context) {
+			s.recheckSchema(ctx)
+			s.registry.check(ctx, every)
+		}
 		s.running.Go(func() { often(ctx, every, checkTimeout, check) })
 	}
 }
@@ -172,12 +184,15 @@ func (s *Store) Close() error {
 
 // Apply makes a write with one UpdateItem, which is sent at most once.
 //
+// Once the table is being upgraded to a layout that this program doesn't know,
+// nothing is done on it any more: the error is a [*TableError].
+//
 // The errors are those of ratelimit.Store; of those that match
 // ratelimit.ErrNotApplied, a [*ThrottledError] and a [*TableError] say more.
 // The first write of a namespace in this process also looks up the namespace's
 // id, and registers it where there is none.
 func (s *Store) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.State, error) {
-	if err := notBegun(ctx); err != nil {
+	if err := cmp.Or(notBegun(ctx), s.leaves()); err != nil {
 		return ratelimit.State{}, err
 	}
 	namespace, err := s.registry.id(ctx, w.Key.Namespace())
@@ -233,6 +248,9 @@ func refusal(k ratelimit.Key, it item) error {
 func (s *Store) Get(ctx context.Context, k ratelimit.Key) (ratelimit.State, error) {
 	if err := ctx.Err(); err != nil {
 		return ratelimit.State{}, fmt.Errorf("reading bucket %s: %w", k.ID(), err)
+	}
+	if err := s.leaves(); err != nil {
+		return ratelimit.State{}, err
 	}
 	namespace, err := s.registry.id(ctx, k.Namespace())
 	if err != nil {

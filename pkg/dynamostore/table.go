@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,15 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// SchemaVersion is the layout that this package writes and reads. A table
-// holds the version of the newest program that laid it out, in one item; one
-// that is newer is refused by [Open].
-const SchemaVersion = 1
-
 const (
-	schemaKey   = "schema" // both keys of its item; no namespace has such an id
-	attrVersion = "version"
-
 	// maxSkew is how far the clock may be from DynamoDB's, which says whole
 	// seconds: charge.md, section 4, 12.
 	maxSkew = 2 * time.Second
@@ -112,53 +103,6 @@ func (s *Store) checkClock(out *dynamodb.DescribeTableOutput) error {
 	}
 	if ahead > maxSkew+tick || ahead < -maxSkew {
 		return &ClockError{Ahead: ahead.Round(time.Second)}
-	}
-	return nil
-}
-
-// checkSchema checks the version of the table's layout. The first program to
-// open a table writes its own, before anything else: a table that had items
-// before and has no version is another program's, and nothing is written to it.
-// (DynamoDB counts a table's items every six hours or so: one that was filled
-// since isn't known by that.)
-func (s *Store) checkSchema(ctx context.Context, items int64) error {
-	it := primaryKey(schemaKey, schemaKey)
-	it[attrVersion] = &types.AttributeValueMemberN{Value: strconv.Itoa(SchemaVersion)}
-	out, err := s.others.GetItem(ctx, &dynamodb.GetItemInput{
-		TableName: &s.table, Key: primaryKey(schemaKey, schemaKey), ConsistentRead: new(true),
-	})
-	if err != nil {
-		return s.opening("reading the version of the table's layout", err)
-	}
-	if len(out.Item) > 0 {
-		return s.checkVersion(out.Item)
-	}
-	if items > 0 {
-		return &TableError{Table: s.table, Problem: ProblemForeign}
-	}
-	_, err = s.others.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: &s.table, Item: it,
-		ConditionExpression:                 new("attribute_not_exists(PK)"),
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
-	var there *types.ConditionalCheckFailedException
-	if errors.As(err, &there) {
-		return s.checkVersion(there.Item)
-	}
-	if err != nil {
-		return s.opening("writing the version of the table's layout", err)
-	}
-	return nil
-}
-
-func (s *Store) checkVersion(it item) error {
-	var version int64
-	if err := number(it[attrVersion], &version); err != nil {
-		return &TableError{Table: s.table, Problem: ProblemSchema, Detail: "its version " + err.Error()}
-	}
-	if version > SchemaVersion {
-		detail := fmt.Sprintf("its layout has version %d, this program knows %d", version, SchemaVersion)
-		return &TableError{Table: s.table, Problem: ProblemSchema, Detail: detail}
 	}
 	return nil
 }
