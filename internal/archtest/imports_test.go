@@ -37,6 +37,7 @@ var layers = map[string]int{
 	"internal/zaelimiter": 5,
 	"internal/decision":   5,
 	"internal/recent":     5,
+	"internal/dropin":     5,
 	"internal/config":     6,
 	"internal/envoy":      6,
 	"internal/httpcheck":  6,

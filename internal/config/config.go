@@ -46,6 +46,15 @@ type Config struct {
 	Slack      time.Duration
 	Rejections Rejections
 
+	// Ratelimit is the configuration of envoyproxy/ratelimit that the rules are
+	// of; zero: they are the file's.
+	Ratelimit Ratelimit
+	// Shadow has the rate limit service admit whatever is decided.
+	Shadow bool
+	// HeaderNames are what response headers are called where not by their names
+	// of [ResponseHeaders].
+	HeaderNames map[string]string
+
 	Rules  decision.Rules
 	Limits hierarchy.Document
 }
@@ -86,6 +95,18 @@ type Rejections struct {
 type Log struct {
 	Level  slog.Level
 	Format string // text or json
+}
+
+// ID names the configuration, for logs and metrics: it is another one when what
+// its files hold is.
+func (c *Config) ID() string {
+	switch {
+	case c.Ratelimit.Sum == "":
+		return c.Sum
+	case c.Path == "":
+		return c.Ratelimit.Sum
+	}
+	return c.Sum + "+" + c.Ratelimit.Sum
 }
 
 // RestartNeeded names what differs between two configurations that a running

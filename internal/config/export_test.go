@@ -20,7 +20,7 @@ func Keys() []string {
 	}
 	add(process{}.sections(r))
 	for _, s := range settings() {
-		if s.key != "log.level" && s.key != "log.format" {
+		if s.key != "log.level" && s.key != "log.format" && s.key != keyRatelimit {
 			all = append(all, s.key[strings.LastIndexByte(s.key, '.')+1:])
 		}
 	}

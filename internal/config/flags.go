@@ -1,7 +1,6 @@
 package config
 
 import (
-	"os"
 	"slices"
 	"strings"
 
@@ -26,12 +25,6 @@ func Flags(fs *pflag.FlagSet) {
 		}
 		return pflag.NormalizedName(name)
 	})
-	for _, l := range laterSettings {
-		if l.flag != "" {
-			fs.String(l.flag, "", "not supported yet")
-			fs.Lookup(l.flag).Hidden = true
-		}
-	}
 }
 
 func usage(s *setting) string {
@@ -42,19 +35,6 @@ func usage(s *setting) string {
 	return s.usage + " (default " + s.def + "; " + said + ")"
 }
 
-// refuseLater reports flags and variables that nothing heeds yet.
-func (r *reader) refuseLater(flags *pflag.FlagSet) {
-	for _, l := range laterSettings {
-		if f := lookup(flags, l.flag); f != nil && f.Value.String() != "" {
-			r.report.add(&Problem{Origin: "--" + l.flag, Message: "the flag" + notYet})
-		}
-		name := envPrefix + l.env
-		if os.Getenv(name) != "" {
-			r.report.add(&Problem{Origin: name, Message: "the variable" + notYet})
-		}
-	}
-}
-
 // misspelt warns of variables that nothing reads and that are nearly the name of
 // one that something does. Others are somebody else's: Kubernetes makes some
 // that begin as ours do, for a service of that name.
@@ -62,9 +42,6 @@ func (r *reader) misspelt(environ []string) {
 	var known []string
 	for _, s := range settings() {
 		known = append(known, s.env()...)
-	}
-	for _, l := range laterSettings {
-		known = append(known, envPrefix+l.env)
 	}
 	slices.Sort(environ)
 	for _, pair := range environ {

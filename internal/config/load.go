@@ -78,11 +78,17 @@ func refused(path, message, hint string) *Report {
 // parse reads the tree of a text that goes by a path. Where it is too large
 // there is none, and the reader's report says so.
 func parse(path string, text []byte) (r *reader, ok bool) {
+	return parseInto(&Report{}, path, text)
+}
+
+// parseInto is parse for a report that may have problems of other files.
+func parseInto(report *Report, path string, text []byte) (r *reader, ok bool) {
 	if len(text) > MaxBytes {
-		return &reader{name: path, report: refused(path, fmt.Sprintf("the file is larger than %d MiB", MaxBytes>>20), "")}, false
+		report.add(&Problem{Origin: path, Message: fmt.Sprintf("the file is larger than %d MiB", MaxBytes>>20)})
+		return &reader{name: path, report: report}, false
 	}
-	r = &reader{name: path, report: &Report{}, file: yamltree.Parse(text)}
-	r.report.file = r.file
+	r = &reader{name: path, report: report, file: yamltree.Parse(text)}
+	report.has(path, r.file)
 	for _, f := range r.file.Faults {
 		r.faultAt(f.At, f.Width, f.Message, f.Hint)
 	}
@@ -116,7 +122,6 @@ func Parse(path string, text []byte, opts Options) (*Config, *Report) {
 
 // config reads the tree.
 func (r *reader) config(opts Options) *Config {
-	r.refuseLater(opts.Flags)
 	r.misspelt(os.Environ())
 	root := r.file.Root
 	p := process{}
@@ -133,11 +138,16 @@ func (r *reader) config(opts Options) *Config {
 		r.report.add(&Problem{Message: err.Error()})
 		return nil
 	}
+	env := l.adopt()
 	settled := l.settle(opts)
 	limits := c.Limits
 	c = settled.Config
 	c.Limits = limits
 	r.check(limits, root)
+	if c.Ratelimit.Folder != "" {
+		r.adopted(&c, &env, &written)
+		return &c
+	}
 	c.Rules = r.compile(&written, descriptors.Options{
 		Namespace: c.Namespace, ClientIP: l.clientIP(settled), DenyNoMatch: c.DenyNoMatch,
 	}, l)

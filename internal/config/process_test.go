@@ -229,10 +229,6 @@ func TestOutsideTheFile(t *testing.T) {
 				`EXTAUTHZ_CLIENT_IP: client_ip is not peer, x-envoy-external-address or xff:N`,
 			},
 		},
-		"later": {
-			args: []string{"--ratelimit-config", "d"},
-			want: []string{"--ratelimit-config: the flag is not supported yet"},
-		},
 		"the HTTP port": {
 			env:  map[string]string{"EXTAUTHZ_LISTEN_HTTP": "8080", "EXTAUTHZ_LISTEN_TRUSTED_PROXIES": "10.0.0.0/8, 10.0.0.0"},
 			want: []string{`EXTAUTHZ_LISTEN_HTTP: the address "8080" has no host (did you mean ":8080"?)`},

@@ -65,9 +65,10 @@ func checkProxy(_ []string, v string) (complaint, hint string) {
 }
 
 // checkHTTP warns of a port whose callers nobody trusts. Who may reach a socket
-// is for its folder's permissions to say.
+// is for its folder's permissions to say; and /json, which is all there is beside
+// envoyproxy/ratelimit's configuration, believes what it is told.
 func (l *layers) checkHTTP(c *checked, settings map[string]*setting) {
-	if http := c.Listen.HTTP; http != "" && l.viper.GetString(keyProxies) == "" && !strings.HasPrefix(http, "unix:") {
+	if http := c.Listen.HTTP; http != "" && c.Ratelimit.Folder == "" && l.viper.GetString(keyProxies) == "" && !strings.HasPrefix(http, "unix:") {
 		l.problem(settings[keyHTTP], true, "without "+keyProxies+" no proxy is believed when it says for whom it asks",
 			"say which networks proxies are in: until then /forward_auth refuses all of them, and to other checks the proxy is the client")
 	}

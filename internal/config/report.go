@@ -15,12 +15,12 @@ import (
 // Report is everything that is wrong or doubtful in a configuration. Its text
 // is for people: each problem with its source line and a caret.
 type Report struct {
-	// Problems are in the order of the file, those from elsewhere before them.
+	// Problems are in the order of the files, those from elsewhere before them.
 	// No more than 1,000 are kept.
 	Problems []Problem
 
-	errors, warnings int // all of them
-	file             *yamltree.File
+	errors, warnings int                       // all of them
+	files            map[string]*yamltree.File // :: name -> those that positions are of
 }
 
 // maxProblems bounds what is kept: beyond it nobody reads.
@@ -124,17 +124,25 @@ func (r *Report) add(p *Problem) {
 		r.errors++
 	}
 	if len(r.Problems) < maxProblems {
-		if p.Pos.Line > 0 && r.file != nil {
-			p.Source = r.file.Line(p.Pos.Line)
+		if file := r.files[p.Pos.File]; p.Pos.Line > 0 && file != nil {
+			p.Source = file.Line(p.Pos.Line)
 		}
 		r.Problems = append(r.Problems, *p)
 	}
 }
 
-// sort puts the problems into the order of the file.
+// has notes a file that problems have their places in.
+func (r *Report) has(name string, file *yamltree.File) {
+	if r.files == nil {
+		r.files = map[string]*yamltree.File{}
+	}
+	r.files[name] = file
+}
+
+// sort puts the problems into the order of the files.
 func (r *Report) sort() {
 	slices.SortStableFunc(r.Problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
+		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
 	})
 }
 

@@ -97,6 +97,7 @@ func settings() []setting {
 		},
 		{key: "local_share", def: "0.1", set: setLocalShare},
 		headersSetting(),
+		ratelimitSetting(),
 		{
 			key: "dynamic_metadata", def: "true",
 			set: func(c *checked, v string) (string, string) {
@@ -119,12 +120,6 @@ func settings() []setting {
 			},
 		},
 	})
-}
-
-// laterSettings are those that nothing heeds yet, by the names of their flags,
-// where they have one. They are refused, so that nobody relies on them.
-var laterSettings = []struct{ flag, env string }{
-	{"ratelimit-config", "RATELIMIT_CONFIG"},
 }
 
 // oneOf complains of a value that isn't among those that are known.

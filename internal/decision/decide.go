@@ -141,6 +141,8 @@ type call struct {
 	alone  []bool  // :: index of charge -> whether it is independent; nil: none is
 	groups []group // where any is
 	denier *group  // the one that answers
+
+	lenient
 }
 
 func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
@@ -148,6 +150,9 @@ func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
 	c.first = make([]int, len(reqs)+1)
 	for i, r := range reqs {
 		a.Parts[i].Outcome = c.policy.Rules.Evaluate(r)
+	}
+	replace(a.Parts)
+	for i := range a.Parts {
 		c.part(&a, &a.Parts[i])
 		c.first[i+1] = len(c.charges)
 	}
@@ -160,6 +165,7 @@ func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
 	if len(c.charges) > 0 {
 		c.charge(ctx, &a)
 	}
+	c.settleLenient(&a)
 	if c.refunds {
 		c.giveBack(ctx, &a)
 	}
@@ -181,8 +187,7 @@ func (c *call) part(a *Answer, p *Part) {
 			a.Reason, a.Rule = ReasonRule, o.Rule
 		}
 	case descriptors.Deny:
-		p.Verdict = Deny
-		c.deny(a, Deny, ReasonRule, o.Rule, nil)
+		c.denied(a, p)
 	case descriptors.Invalid:
 		p.Verdict = Invalid
 		c.deny(a, Invalid, ReasonInvalid, o.Rule, o.Err)
@@ -221,8 +226,10 @@ func (c *call) keepApart() {
 			n++
 		}
 	}
+	if n < len(c.charges) {
+		c.first = nil // no request's limits are told
+	}
 	c.charges, c.rules = c.charges[:n], c.rules[:n]
-	c.first = nil // no request's limits are told
 }
 
 // ask has the limiter decide charges as one.
@@ -246,6 +253,11 @@ func (c *call) charge(ctx context.Context, a *Answer) {
 		d, err = c.apart(ctx)
 	}
 	if a.Verdict != Allow {
+		if c.groups != nil && c.first != nil { // what was charged all the same
+			a.Decision = d
+			c.limits(a)
+			c.tellApart(a)
+		}
 		return
 	}
 	if errors.Is(err, ratelimit.ErrUnknownNamespace) {
@@ -261,8 +273,11 @@ func (c *call) charge(ctx context.Context, a *Answer) {
 	deciding := c.deciding(&d, len(a.Parts))
 	a.Rule = c.rules[deciding]
 	a.Entity = entityOf(&d, deciding)
-	if !d.Allowed {
+	switch {
+	case !d.Allowed:
 		a.Verdict = Deny
+	case c.excused != nil:
+		a.Reason = ReasonShadow
 	}
 	switch {
 	case c.groups != nil:
@@ -288,6 +303,8 @@ func (c *call) tell(a *Answer) {
 // that was refused, else the last one of the first request that has any.
 func (c *call) deciding(d *ratelimit.Decision, requests int) int {
 	switch {
+	case d.Allowed && c.excused != nil:
+		return c.excused.charges[0]
 	case d.Allowed:
 	case c.denier != nil && len(c.denier.decision.Buckets) == 0:
 		return c.denier.charges[0]

@@ -56,6 +56,10 @@ type Policy struct {
 	ResponseHeaders []string
 	// DynamicMetadata says that answers tell Envoy what they rest on.
 	DynamicMetadata bool
+	// HeaderNames are what response headers are called where not by their names.
+	HeaderNames map[string]string
+	// Shadow admits what is denied: the answer's parts alone say what was decided.
+	Shadow bool
 }
 
 const (
@@ -99,6 +103,7 @@ const (
 	ReasonRule        = "rule"        // a rule's action says so
 	ReasonInvalid     = "invalid"     // the request can't be mapped
 	ReasonUnavailable = "unavailable" // the store gave no answer in time
+	ReasonShadow      = "shadow"      // allowed, though a limit that doesn't deny is exceeded
 )
 
 // Answer is what was decided about one call.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/extauthz/extauthz/pkg/descriptors"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
@@ -18,10 +19,16 @@ type group struct {
 	alone    bool
 	decision ratelimit.Decision
 	err      error
+
+	lenience descriptors.Lenience
+	excused  bool // it refuses, and doesn't deny
 }
 
-// denies reports whether nothing of the group was admitted.
-func (g *group) denies() bool { return g.err != nil || !g.decision.Allowed }
+// refuses reports whether a limit of the group is exceeded, or as good as that.
+func (g *group) refuses() bool { return g.err == nil && !g.decision.Allowed }
+
+// denies reports whether the group keeps the call from being admitted.
+func (g *group) denies() bool { return g.err != nil || g.refuses() && !g.excused }
 
 // grouped are the charges by who is decided with whom; one group where none is
 // independent.
@@ -30,7 +37,7 @@ func (c *call) grouped() []group {
 	var all []group
 	for i := range c.charges {
 		if c.alone[i] {
-			all = append(all, group{charges: []int{i}, alone: true})
+			all = append(all, group{charges: []int{i}, alone: true, lenience: lenienceOf(c.rules[i])})
 		} else {
 			together.charges = append(together.charges, i)
 		}
@@ -76,6 +83,7 @@ func (c *call) merged() (ratelimit.Decision, error) {
 	var d ratelimit.Decision
 	var worst *group
 	var failed error
+	c.excuse()
 	for i := range c.groups {
 		g := &c.groups[i]
 		switch {
@@ -84,7 +92,7 @@ func (c *call) merged() (ratelimit.Decision, error) {
 		case g.err != nil:
 			failed = g.err
 			continue
-		case !g.decision.Allowed && (worst == nil || hopeless(g) > hopeless(worst)):
+		case g.denies() && (worst == nil || hopeless(g) > hopeless(worst)):
 			worst = g
 		}
 		d.Buckets = append(d.Buckets, g.decision.Buckets...)
@@ -140,11 +148,13 @@ func (c *call) reason() ratelimit.Reason {
 }
 
 // tellApart denies each request's part that has a charge which was denied by
-// itself, or about whose limits nothing is known.
+// itself, or about whose limits nothing is known. A quota that is exceeded is
+// told of also where it doesn't deny.
 func (c *call) tellApart(a *Answer) {
 	for i := range c.groups {
 		g := &c.groups[i]
-		if !g.denies() || !g.alone && len(g.decision.Buckets) > 0 {
+		quota := g.excused && g.lenience == descriptors.Quota
+		if !g.denies() && !quota || !g.alone && len(g.decision.Buckets) > 0 {
 			continue
 		}
 		for _, charge := range g.charges {

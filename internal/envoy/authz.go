@@ -58,7 +58,7 @@ func (s *extAuthz) Check(ctx context.Context, call *authv3.CheckRequest) (*authv
 // each that any other rule would set: else a client could send it. The chosen
 // headers go to the client, in place of those that the backend sends.
 func allowResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Request) *authv3.CheckResponse {
-	told := withChosen(make([]header, 0, usualHeaders), a, p.ResponseHeaders)
+	told := withChosen(make([]header, 0, usualHeaders), a, p)
 	ok := &authv3.OkHttpResponse{ResponseHeadersToAdd: overwriteAll(told)}
 	if routing := p.Rules.RoutingHeaders(); len(routing) > 0 {
 		var answers []descriptors.HeaderAnswer
@@ -103,7 +103,7 @@ func denyResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Reque
 		answer.Status = httpStatus(a)
 	}
 	code := grpcCode(answer.Status)
-	headers := withChosen(make([]header, 0, usualHeaders), a, p.ResponseHeaders)
+	headers := withChosen(make([]header, 0, usualHeaders), a, p)
 	if answer.Status == http.StatusTooManyRequests { // which Envoy adds to the rate limit filter's denials alone
 		headers = append(headers, header{envoyRateLimited, "true"})
 	}

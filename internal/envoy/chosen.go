@@ -27,14 +27,17 @@ const longestValue = 128
 // withChosen adds those of the chosen headers that have something to say. What
 // they say is numbers and a limit's name, which is letters, digits and . _ -;
 // nothing that a request brings.
-func withChosen(headers []header, a *decision.Answer, chosen []string) []header {
-	if len(chosen) == 0 {
+func withChosen(headers []header, a *decision.Answer, p *decision.Policy) []header {
+	if len(p.ResponseHeaders) == 0 {
 		return headers
 	}
 	_, limit := a.Decision.Primary()
 	var room [longestValue]byte
-	for _, name := range chosen {
+	for _, name := range p.ResponseHeaders {
 		if value := appendValue(room[:0], name, a, limit); len(value) > 0 {
+			if other, ok := p.HeaderNames[name]; ok {
+				name = other
+			}
 			headers = append(headers, header{name, string(value)})
 		}
 	}

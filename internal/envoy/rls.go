@@ -74,7 +74,7 @@ func rateLimitResponse(a *decision.Answer, p *decision.Policy, reqs []*descripto
 	for i := range a.Parts {
 		response.Statuses[i] = descriptorStatus(&a.Parts[i])
 	}
-	headers := withChosen(make([]header, 0, usualHeaders), a, p.ResponseHeaders)
+	headers := withChosen(make([]header, 0, usualHeaders), a, p)
 	if a.Verdict != decision.Allow {
 		headers = deny(response, headers, a, reqs)
 	}
@@ -93,15 +93,14 @@ func codeOf(v decision.Verdict) rlsv3.RateLimitResponse_Code {
 // to wait where the limit is exceeded, else until the limit is full again.
 func descriptorStatus(p *decision.Part) *rlsv3.RateLimitResponse_DescriptorStatus {
 	s := &rlsv3.RateLimitResponse_DescriptorStatus{Code: codeOf(p.Verdict)}
-	l := p.Limit
-	if l == nil {
-		return s
+	if l := p.Limit; l != nil {
+		s.CurrentLimit = currentLimit(&l.Limit)
+		s.LimitRemaining = saturate(l.Remaining())
+		if seconds := resetSeconds(l, p.Verdict != decision.Allow); seconds > 0 {
+			s.DurationUntilReset = &durationpb.Duration{Seconds: seconds}
+		}
 	}
-	s.CurrentLimit = currentLimit(&l.Limit)
-	s.LimitRemaining = saturate(l.Remaining())
-	if seconds := resetSeconds(l, p.Verdict != decision.Allow); seconds > 0 {
-		s.DurationUntilReset = &durationpb.Duration{Seconds: seconds}
-	}
+	sayAdopted(s, p)
 	return s
 }
 

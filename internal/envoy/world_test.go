@@ -62,15 +62,19 @@ func newWorld(t testing.TB, yaml string) *world {
 	if err := report.Err(); err != nil {
 		t.Fatalf("%v\n%s", err, report)
 	}
+	return newWorldOf(t, &decision.Policy{
+		ID: c.Sum, Rules: c.Rules, Resolver: hierarchy.NewResolver(c.Namespace, c.Limits),
+		DenyNoMatch: c.DenyNoMatch, OnUnavailable: c.OnUnavailable, ResponseHeaders: c.ResponseHeaders, DynamicMetadata: c.DynamicMetadata,
+	})
+}
+
+func newWorldOf(t testing.TB, policy *decision.Policy) *world {
+	t.Helper()
 	w := &world{clock: new(atomic.Int64), store: &switchable{Store: embedstore.New(embedstore.Config{})}}
 	w.clock.Store(1_800_000_000_000)
 	limiter, err := ratelimit.New(ratelimit.Config{Store: w.store, Now: func() time.Time { return time.UnixMilli(w.clock.Load()) }})
 	if err != nil {
 		t.Fatal(err)
-	}
-	policy := &decision.Policy{
-		ID: c.Sum, Rules: c.Rules, Resolver: hierarchy.NewResolver(c.Namespace, c.Limits),
-		DenyNoMatch: c.DenyNoMatch, OnUnavailable: c.OnUnavailable, ResponseHeaders: c.ResponseHeaders, DynamicMetadata: c.DynamicMetadata,
 	}
 	s := grpc.NewServer(grpc.ForceServerCodecV2(NewCodec()))
 	New(Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }}).Register(s)

@@ -21,7 +21,7 @@ import (
 // the store in use is. What the resolver says comes of the configuration's limits.
 func policyOf(c *config.Config, limits ratelimit.Resolver, inProcess bool) *decision.Policy {
 	return &decision.Policy{
-		ID:            c.Sum,
+		ID:            c.ID(),
 		Rules:         c.Rules,
 		Resolver:      limits,
 		DenyNoMatch:   c.DenyNoMatch,
@@ -31,6 +31,8 @@ func policyOf(c *config.Config, limits ratelimit.Resolver, inProcess bool) *deci
 		InProcess:     inProcess,
 
 		ResponseHeaders: c.ResponseHeaders, DynamicMetadata: c.DynamicMetadata,
+		HeaderNames: c.HeaderNames,
+		Shadow:      c.Shadow,
 	}
 }
 

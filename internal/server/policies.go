@@ -35,8 +35,20 @@ func newPolicies(o *Options, k *core) *policies {
 		info: admin.ConfigInfo{Path: o.Config.Path},
 	}
 	p.use(o.Config)
-	k.metrics.Loaded(o.Config.Sum, p.info.Loaded)
+	k.metrics.Loaded(o.Config.ID(), p.info.Loaded)
 	return p
+}
+
+// watchedBy are the files that a configuration is of, as it found them.
+func watchedBy(c *config.Config) []*watchedFile {
+	var files []*watchedFile
+	if c.Path != "" {
+		files = append(files, &watchedFile{path: c.Path, sum: sumFile, seen: c.Sum})
+	}
+	if c.Ratelimit.Folder != "" {
+		files = append(files, &watchedFile{path: c.Ratelimit.Folder, sum: config.SumFolder, seen: c.Ratelimit.Sum})
+	}
+	return files
 }
 
 // inForce is the policy to decide by.
@@ -49,7 +61,7 @@ func (p *policies) use(c *config.Config) {
 	p.core.observer.Use(policy)
 	p.current.Store(policy)
 	p.namespace = c.Namespace
-	p.info.Config, p.info.Loaded, p.info.Refused = c.Sum, p.now().UTC(), ""
+	p.info.Config, p.info.Loaded, p.info.Refused = c.ID(), p.now().UTC(), ""
 	p.info.Restart = config.RestartNeeded(p.started, c)
 }
 
@@ -84,8 +96,8 @@ func (p *policies) reload(ctx context.Context) {
 	was := p.info.Config
 	p.use(c)
 	// The last thing to happen: whoever sees the count finds the policy in force.
-	p.core.metrics.Reloaded(c.Sum, p.info.Loaded)
-	p.log.Info("the changed configuration is in force", "config", c.Sum, "before", was, "rules", len(c.Rules.All()))
+	p.core.metrics.Reloaded(c.ID(), p.info.Loaded)
+	p.log.Info("the changed configuration is in force", "config", c.ID(), "before", was, "rules", len(c.Rules.All()))
 	if len(p.info.Restart) > 0 {
 		p.log.Warn("a restart is needed for what has changed beside rules and limits", "keys", strings.Join(p.info.Restart, ", "))
 	}

@@ -129,8 +129,8 @@ func (s *server) prepare(ctx context.Context) (err error) {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	if o.Reload != nil && o.Config.Path != "" {
-		if s.watcher, err = newWatcherSince(o.Config.Path, o.Config.Sum, o.Log); err != nil {
+	if files := watchedBy(o.Config); o.Reload != nil && len(files) > 0 {
+		if s.watcher, err = watch(files, o.Log); err != nil {
 			return err
 		}
 	}
@@ -180,13 +180,14 @@ func (s *server) open(ctx context.Context) (err error) {
 }
 
 func (s *server) checksHandler() http.Handler {
-	metrics := s.core.metrics
-	return httpcheck.Handler(httpcheck.Config{
-		Authorization: s.services.Authorization,
-		Trusted:       s.options.Config.TrustedProxies,
-		Serving:       s.ready.serving.Load,
-		ExtAuthzCalls: metrics.Calls(telemetry.ProtocolExtAuthz),
-	})
+	metrics, c := s.core.metrics, httpcheck.Config{Serving: s.ready.serving.Load}
+	if s.options.Config.Ratelimit.Folder != "" { // nothing in it is for checks
+		c.RateLimit, c.RateLimitCalls = s.services.RateLimit, metrics.Calls(telemetry.ProtocolRateLimit)
+		return httpcheck.Handler(c)
+	}
+	c.Authorization, c.ExtAuthzCalls = s.services.Authorization, metrics.Calls(telemetry.ProtocolExtAuthz)
+	c.Trusted = s.options.Config.TrustedProxies
+	return httpcheck.Handler(c)
 }
 
 func (s *server) adminHandler(host string) http.Handler {
@@ -256,7 +257,7 @@ func (s *server) run(ctx context.Context) error {
 	s.ready.serving.Store(true)
 	a := s.addresses()
 	o.Log.Info("serving", "grpc", a.GRPC, "http", a.HTTP, "metrics", a.Metrics, "admin", a.Admin,
-		"config", o.Config.Sum, "rules", len(o.Config.Rules.All()), "version", o.Version)
+		"config", o.Config.ID(), "rules", len(o.Config.Rules.All()), "version", o.Version)
 	if o.Serving != nil {
 		o.Serving(a)
 	}

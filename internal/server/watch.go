@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -23,60 +24,80 @@ const (
 	lookAgain = time.Minute
 )
 
-// watcher tells when the bytes of files have changed, whether one was written in
-// place, another was moved over it, or a symbolic link on the way to it was
-// changed, as Kubernetes does with what it mounts.
+// watcher tells when the bytes of files, or of those in a folder, have changed,
+// whether one was written in place, another was moved over it, or a symbolic link
+// on the way to it was changed, as Kubernetes does with what it mounts.
 type watcher struct {
 	files  []*watchedFile
 	log    *slog.Logger
 	notify *fsnotify.Watcher
 }
 
-// watchedFile is a file that is watched.
+// watchedFile is a file that is watched, or a folder.
 type watchedFile struct {
-	path   string
-	seen   [sha256.Size]byte // of the bytes last told of
-	broken bool              // the file couldn't be read then
+	path string
+	// sum is a hash of what is there, in hex.
+	sum    func(path string) (string, error)
+	seen   string // the sum of what was last told of
+	broken bool   // it couldn't be read then
+}
+
+// sumFile is the SHA-256 of a file, in hex.
+func sumFile(path string) (string, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // the path is whoever starts the process's to choose
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // newWatcher begins to watch files as they are. The caller calls run, and close
 // at the end.
 func newWatcher(paths []string, log *slog.Logger) (*watcher, error) {
-	notify, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, fmt.Errorf("watching %s: %w", strings.Join(paths, ", "), err)
+	files := make([]*watchedFile, len(paths))
+	for i, path := range paths {
+		files[i] = &watchedFile{path: path, sum: sumFile}
 	}
-	w := &watcher{log: log, notify: notify}
-	for _, path := range paths {
-		w.files = append(w.files, &watchedFile{path: path})
-	}
-	w.follow()
-	w.changed()
-	return w, nil
+	return watch(files, log)
 }
 
-// newWatcherSince begins to watch a file of which the bytes with a SHA-256 that
-// begins with known, in hex, are known already: others are told of.
-func newWatcherSince(path, known string, log *slog.Logger) (*watcher, error) {
-	w, err := newWatcher([]string{path}, log)
+// watch begins to watch. Of a file that was seen already it tells where it holds
+// something else by now.
+func watch(files []*watchedFile, log *slog.Logger) (*watcher, error) {
+	notify, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, err
+		paths := make([]string, len(files))
+		for i, f := range files {
+			paths[i] = f.path
+		}
+		return nil, fmt.Errorf("watching %s: %w", strings.Join(paths, ", "), err)
 	}
-	if f := w.files[0]; !strings.HasPrefix(hex.EncodeToString(f.seen[:]), known) {
-		f.broken = true
+	w := &watcher{log: log, notify: notify, files: files}
+	w.follow()
+	for _, f := range files {
+		known := f.seen
+		f.changed()
+		if !strings.HasPrefix(f.seen, known) {
+			f.broken = true
+		}
 	}
 	return w, nil
 }
 
 func (w *watcher) close() error { return w.notify.Close() }
 
-// follow watches the folder that each file is in, and the one that it really is
-// in: a file of its own can be replaced, and its watch with it.
+// follow watches the folder that each file is in, the one that it really is in,
+// and those of the links on the way: a file of its own can be replaced, and its
+// watch with it.
 func (w *watcher) follow() {
 	for _, f := range w.files {
-		folders := []string{filepath.Dir(f.path)}
+		folders := append(onTheWay(f.path), filepath.Dir(f.path))
 		if target, err := filepath.EvalSymlinks(f.path); err == nil {
 			folders = append(folders, filepath.Dir(target))
+			if info, err := os.Stat(target); err == nil && info.IsDir() {
+				folders = append(folders, target)
+			}
 		}
 		for _, folder := range folders {
 			if err := w.notify.Add(folder); err != nil {
@@ -84,6 +105,17 @@ func (w *watcher) follow() {
 			}
 		}
 	}
+}
+
+// onTheWay are the folders that have a symbolic link which a path goes through.
+func onTheWay(path string) []string {
+	var folders []string
+	for at := filepath.Clean(path); at != filepath.Dir(at); at = filepath.Dir(at) {
+		if info, err := os.Lstat(at); err == nil && info.Mode().Type() == fs.ModeSymlink {
+			folders = append(folders, filepath.Dir(at))
+		}
+	}
+	return folders
 }
 
 // run calls changed each time a file holds other bytes, until ctx is done.
@@ -127,13 +159,12 @@ func (w *watcher) changed() bool {
 // changed is the watcher's, for one file. One that can't be read has changed
 // once.
 func (f *watchedFile) changed() bool {
-	data, err := os.ReadFile(f.path)
+	sum, err := f.sum(f.path)
 	if err != nil {
 		was := f.broken
 		f.broken = true
 		return !was
 	}
-	sum := sha256.Sum256(data)
 	same := sum == f.seen && !f.broken
 	f.seen, f.broken = sum, false
 	return !same

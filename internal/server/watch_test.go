@@ -44,7 +44,7 @@ func watched(t *testing.T, path string) <-chan struct{} {
 func watchedSince(t *testing.T, path string, known []byte) <-chan struct{} {
 	t.Helper()
 	sum := sha256.Sum256(known)
-	w, err := newWatcherSince(path, hex.EncodeToString(sum[:6]), slog.New(slog.DiscardHandler))
+	w, err := watch([]*watchedFile{{path: path, sum: sumFile, seen: hex.EncodeToString(sum[:6])}}, slog.New(slog.DiscardHandler))
 	mustDo(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	before := goleak.IgnoreCurrent() // such as the local DynamoDB

@@ -102,7 +102,7 @@ var reasons = [...]string{
 	ratelimit.ReasonAllowed.String(), ratelimit.ReasonExceeded.String(), ratelimit.ReasonNoLimits.String(),
 	ratelimit.ReasonBypass.String(), ratelimit.ReasonNever.String(), ratelimit.ReasonDisabled.String(),
 	ratelimit.ReasonUnlimited.String(), ratelimit.ReasonUnavailable.String(),
-	decision.ReasonNoMatch, decision.ReasonRule, decision.ReasonInvalid,
+	decision.ReasonNoMatch, decision.ReasonRule, decision.ReasonInvalid, decision.ReasonShadow,
 	"other",
 }
 

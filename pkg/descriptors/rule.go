@@ -30,7 +30,8 @@ type Rule struct {
 	defaults                          []ratelimit.Limit
 	onAllow, onDeny                   *answer
 
-	shadow string // the variant of its shadows
+	shadow  string   // the variant of its shadows
+	adopted *Adopted // nil: it is a rule of this package
 	// needs are what may be missing, with the place of each; see misses.go.
 	needs map[string]*Fault
 }

@@ -1,0 +1,106 @@
+package envoy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	rlcommon "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/extauthz/extauthz/internal/config"
+	"github.com/extauthz/extauthz/internal/decision"
+	"github.com/extauthz/extauthz/internal/dropin"
+	"github.com/extauthz/extauthz/internal/dropin/dropintest"
+	"github.com/extauthz/extauthz/pkg/hierarchy"
+)
+
+// adoptedPolicy decides by the configuration of examples.
+func adoptedPolicy(t *testing.T, opts dropin.Options, examples ...dropintest.Example) *decision.Policy {
+	t.Helper()
+	folder := t.TempDir()
+	dropintest.Write(t, folder, examples...)
+	opts.Namespace = "default"
+	rules, report := config.LoadRatelimit(folder, opts)
+	if rules == nil {
+		t.Fatal(report)
+	}
+	return &decision.Policy{Rules: rules, Resolver: hierarchy.NewResolver("default", hierarchy.Document{}), InProcess: true}
+}
+
+// TestRatelimitExamples has the answers to the examples of another format.
+func TestRatelimitExamples(t *testing.T) {
+	examples := dropintest.Load(t)
+	if len(examples) < 13 {
+		t.Errorf("there are %d examples", len(examples))
+	}
+	for _, e := range examples {
+		t.Run(e.Name, func(t *testing.T) {
+			w := newWorldOf(t, adoptedPolicy(t, dropin.Options{}, e))
+			for _, step := range e.Steps {
+				w.pass(step.Pass)
+				w.step(t, &step)
+			}
+		})
+	}
+}
+
+// step makes the calls of a step and holds their answers.
+func (w *world) step(t *testing.T, s *dropintest.Step) {
+	t.Helper()
+	var response *rlsv3.RateLimitResponse
+	for range s.Times {
+		if s.Domain == "" {
+			return
+		}
+		response = w.limit(t, s.Domain, called(s)...)
+		if got := response.GetOverallCode().String(); got != s.Overall {
+			t.Fatalf("%s\ngot %s", s.Line, got)
+		}
+	}
+	if got := toldBy(response); response != nil && !slices.Equal(got, s.Statuses) {
+		t.Errorf("%s\ngot %s", s.Line, strings.Join(got, " ; "))
+	}
+}
+
+// called are the descriptors of a step's call.
+func called(s *dropintest.Step) []*rlcommon.RateLimitDescriptor {
+	all := make([]*rlcommon.RateLimitDescriptor, len(s.Descriptors))
+	for i := range s.Descriptors {
+		d := &s.Descriptors[i]
+		all[i] = &rlcommon.RateLimitDescriptor{}
+		for _, e := range d.Entries {
+			all[i].Entries = append(all[i].Entries, &rlcommon.RateLimitDescriptor_Entry{Key: e[0], Value: e[1]})
+		}
+		if d.Hits != nil {
+			all[i].HitsAddend = wrapperspb.UInt64(*d.Hits)
+		}
+		if d.Limit {
+			unit := typev3.RateLimitUnit(typev3.RateLimitUnit_value[d.LimitUnit])
+			all[i].Limit = &rlcommon.RateLimitDescriptor_RateLimitOverride{RequestsPerUnit: d.LimitOf, Unit: unit}
+		}
+	}
+	return all
+}
+
+// toldBy are the statuses of an answer as examples have them.
+func toldBy(response *rlsv3.RateLimitResponse) []string {
+	var all []string
+	for _, s := range response.GetStatuses() {
+		told := s.GetCode().String()
+		if l := s.GetCurrentLimit(); l != nil {
+			told += fmt.Sprintf(" %d/%s", l.GetRequestsPerUnit(), l.GetUnit())
+			if l.GetName() != "" {
+				told += fmt.Sprintf(" %q", l.GetName())
+			}
+			told += fmt.Sprintf(" left %d", s.GetLimitRemaining())
+		} else if s.GetLimitRemaining() == 1<<32-1 {
+			told += " unlimited"
+		}
+		all = append(all, told)
+	}
+	return all
+}
