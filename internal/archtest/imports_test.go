@@ -54,7 +54,7 @@ var layers = map[string]int{
 
 // apart are packages that import nothing of the module but each other: what
 // they test, they test from outside. One that has a layer isn't apart.
-var apart = []string{"internal/archtest", "integration", "internal/ddblocal", "internal/faultproxy", "internal/awslocal"}
+var apart = []string{"internal/archtest", "integration", "internal/ddblocal", "internal/faultproxy", "internal/awslocal", "internal/motolocal"}
 
 // pure are packages whose whole tree of imports is the standard library, the
 // module's own pure packages and what is listed.

@@ -48,10 +48,6 @@ type operation struct {
 	left  bool // something could not be removed
 }
 
-// perAsk is how many resources an operation sees to each time that somebody
-// asks.
-const perAsk = 4
-
 func (st *stack) busy() bool { return st.doing != nil }
 
 func (st *stack) begin(o *operation) {
@@ -87,7 +83,7 @@ func (st *stack) advance() {
 		st.set(o.kind+"_IN_PROGRESS", "User Initiated")
 		return
 	}
-	for range perAsk {
+	for range st.server.perAsk {
 		if len(o.todo) == 0 {
 			st.end()
 			return

@@ -27,6 +27,7 @@ type Server struct {
 	tables string // where DynamoDB is
 
 	mu       sync.Mutex
+	perAsk   int
 	stacks   []*stack                     // deleted ones too, the oldest first
 	sets     map[string]*changeSet        // :: id -> set
 	buckets  map[string]map[string][]byte // :: name -> key -> object
@@ -42,7 +43,7 @@ func Start(t testing.TB, tables *ddblocal.Shared) *Server {
 	t.Helper()
 	s := &Server{
 		tables: tables.URL(t), sets: map[string]*changeSet{}, buckets: map[string]map[string][]byte{},
-		failing: map[string]string{}, calls: map[string]int{},
+		failing: map[string]string{}, calls: map[string]int{}, perAsk: 4,
 	}
 	dynamo, err := url.Parse(s.tables)
 	if err != nil {
@@ -82,6 +83,13 @@ func (s *Server) Fail(resource, reason string) {
 		return
 	}
 	s.failing[resource] = reason
+}
+
+// Hurry has an operation see to all resources when somebody asks, not to a few.
+func (s *Server) Hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.perAsk = 1000
 }
 
 // Throttle turns away the next n requests to CloudFormation.

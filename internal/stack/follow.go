@@ -142,7 +142,7 @@ func (s *Stack) follow(ctx context.Context, id, after string) (*State, []Event, 
 // at once, and what isn't takes minutes.
 type pause struct{ next, most time.Duration }
 
-func (s *Stack) pause() *pause { return &pause{next: s.config.Poll / 16, most: s.config.Poll} }
+func (s *Stack) pause() *pause { return &pause{next: s.config.Poll / 64, most: s.config.Poll} }
 
 // wait waits until it is time to ask again.
 func (p *pause) wait(ctx context.Context) error {

@@ -48,7 +48,7 @@ func newCloud(t *testing.T) *cloud {
 		AWS: aws.Config{Region: "us-east-1", Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "local", SecretAccessKey: "local"}, nil
 		})},
-		Name: fmt.Sprintf("test-%d", time.Now().UnixNano()), EndpointURL: c.URL, Poll: 16 * time.Millisecond,
+		Name: fmt.Sprintf("test-%d", time.Now().UnixNano()), EndpointURL: c.URL, Poll: 20 * time.Millisecond,
 		Event: func(e stack.Event) {
 			c.mu.Lock()
 			defer c.mu.Unlock()

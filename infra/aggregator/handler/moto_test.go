@@ -1,21 +1,14 @@
 package handler_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"github.com/extauthz/extauthz/internal/motolocal"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 )
 
@@ -33,48 +27,7 @@ const region = "us-east-1"
 // the test.
 func startMoto(t *testing.T) string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts a server")
-	}
-	dir := os.Getenv("EXTAUTHZ_TOOLS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", ".tools")
-	}
-	dir, err := filepath.Abs(filepath.Join(dir, "aws"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = os.Stat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") != "true":
-		t.Skip("no moto: run `make tools`")
-	case err != nil:
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "python3", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0")
-	cmd.Env = append(os.Environ(), "PYTHONPATH="+dir, "PYTHONUNBUFFERED=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	said, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	running := regexp.MustCompile(`Running on (http://\S+)`)
-	lines := bufio.NewScanner(said)
-	for lines.Scan() {
-		if m := running.FindStringSubmatch(lines.Text()); m != nil {
-			go func() { _, _ = io.Copy(io.Discard, said) }()
-			return m[1]
-		}
-	}
-	t.Fatal("moto ended before it listened")
-	return ""
+	return motolocal.Start(t, filepath.Join("..", "..", ".."))
 }
 
 func awsConfig() aws.Config {
