@@ -41,11 +41,12 @@ type Decider struct {
 	observer Observer
 	behind   sync.WaitGroup // of shadows
 	slots    chan struct{}  // one taken for each of behind
+	once     *once
 }
 
 // New makes a Decider; a nil observer counts nothing.
 func New(l Limiter, o Observer) *Decider {
-	return &Decider{limiter: l, observer: o, slots: make(chan struct{}, maxBehind)}
+	return &Decider{limiter: l, observer: o, slots: make(chan struct{}, maxBehind), once: newOnce()}
 }
 
 // Decide answers a call: one request for each descriptor of RLS, one in all for
@@ -59,6 +60,9 @@ func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Req
 		defer cancel()
 	}
 	c := call{decide: d.limiter.Decide, credit: d.limiter.Credit, policy: p, now: start}
+	if c.from = originOf(reqs); c.from.id != "" {
+		c.once = d.once
+	}
 	a := c.answer(ctx, reqs)
 	d.shadows(ctx, p, start, a.Parts)
 	if d.observer != nil {
@@ -126,11 +130,16 @@ func (d *Decider) shadowed(p *Policy, r *descriptors.Rule, dec *ratelimit.Decisi
 	}
 }
 
+// decider is what a Limiter does with an ask.
+type decider func(context.Context, ratelimit.Ask) (ratelimit.Decision, error)
+
 // call is one decision being made.
 type call struct {
 	policy         *Policy
-	decide, credit func(context.Context, ratelimit.Ask) (ratelimit.Decision, error)
+	decide, credit decider
 	now            time.Time
+	once           *once // nil: there is no other attempt
+	from           origin
 
 	charges []ratelimit.Charge
 	rules   []*descriptors.Rule // :: index of charge -> its rule
@@ -234,6 +243,9 @@ func (c *call) keepApart() {
 
 // ask has the limiter decide charges as one.
 func (c *call) ask(ctx context.Context, charges []ratelimit.Charge) (ratelimit.Decision, error) {
+	if c.once != nil {
+		return c.once.decide(ctx, c.from, c.askFor(charges), c.decide)
+	}
 	return c.decide(ctx, c.askFor(charges))
 }
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 const routing = `
@@ -163,6 +164,33 @@ func TestUnavailableStoreInExtAuthz(t *testing.T) {
 	w.store.down.Store(true)
 	if got := w.check(t, "/", "x-tenant", "acme"); got.GetOkResponse() == nil {
 		t.Errorf("on_unavailable: allow: %v", got)
+	}
+}
+
+// TestAttemptsOfEnvoy: a check that Envoy sends again, as it sent it before, is
+// answered as before and costs nothing.
+func TestAttemptsOfEnvoy(t *testing.T) {
+	w := newWorld(t, routing)
+	call := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+		Time: timestamppb.New(time.Unix(1_800_000_000, 492_832_000)),
+		Http: &authv3.AttributeContext_HttpRequest{Id: "14283501709013499195", Path: "/", Headers: map[string]string{"x-tenant": "small"}},
+	}}}
+	for range 3 { // of 2 that the tenant has
+		got, err := w.authz.Check(t.Context(), call)
+		if err != nil || got.GetOkResponse() == nil {
+			t.Fatalf("%v %v, want an admission", got, err)
+		}
+		if id := headersOf(t, got.GetOkResponse().GetHeaders())["x-tenant-id"]; id != "small" {
+			t.Errorf("x-tenant-id is %q", id)
+		}
+	}
+	call.Attributes.Request.Http.Id = "2"
+	if got, err := w.authz.Check(t.Context(), call); err != nil || got.GetOkResponse() == nil {
+		t.Errorf("%v %v, want the second of two", got, err)
+	}
+	call.Attributes.Request.Http.Id = "3"
+	if got, err := w.authz.Check(t.Context(), call); err != nil || got.GetDeniedResponse() == nil {
+		t.Errorf("%v %v, want a denial of the third", got, err)
 	}
 }
 

@@ -95,6 +95,9 @@ func FromCheck(req *authv3.CheckRequest, into *Request) {
 		Metadata:          metadataOf(attributes.GetMetadataContext()),
 		RouteMetadata:     metadataOf(attributes.GetRouteMetadataContext()),
 	}
+	if t := attributes.GetRequest().GetTime(); t != nil {
+		into.Began = t.AsTime().UnixNano()
+	}
 	if raw := http.GetHeaderMap().GetHeaders(); len(into.Headers) == 0 && len(raw) > 0 {
 		into.Headers = headersOf(raw)
 	}

@@ -2,6 +2,7 @@ package descriptors
 
 import (
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
@@ -101,6 +102,7 @@ func TestFromCheck(t *testing.T) {
 	want := Request{
 		Protocol: ProtocolExtAuthz, Hits: 1, ID: "14283501709013499195", Method: "GET", Scheme: "http",
 		Host: "127.0.0.1:18102", Path: "/orders/1?a=b&c=%20d",
+		Began:             time.Date(2026, 11, 21, 21, 23, 22, 492_832_000, time.UTC).UnixNano(),
 		Headers:           map[string]string{":authority": "127.0.0.1:18102", ":method": "GET", "x-tenant": "acme", "x-envoy-external-address": "203.0.113.9"},
 		Source:            Peer{"127.0.0.1", "spiffe://a"},
 		Destination:       Peer{"127.0.0.2", "server"},

@@ -49,10 +49,13 @@ type Request struct {
 
 	// Of a check. Path has the query; names of headers are in lower case.
 	ID, Method, Scheme, Host, Path string
-	Headers                        map[string]string
-	Source, Destination            Peer
-	ContextExtensions              map[string]string
-	Metadata, RouteMetadata        Values // by the name of the filter; nil for none
+	// Began is when the request began, in nanoseconds since 1970; 0 where that
+	// isn't told. With the ID it is the same in every attempt at one check.
+	Began                   int64
+	Headers                 map[string]string
+	Source, Destination     Peer
+	ContextExtensions       map[string]string
+	Metadata, RouteMetadata Values // by the name of the filter; nil for none
 }
 
 // Entry is one key and value of a descriptor.
