@@ -4,6 +4,8 @@ import (
 	"math"
 
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/pkg/descriptors"
@@ -28,6 +30,58 @@ func sayAdopted(s *rlsv3.RateLimitResponse_DescriptorStatus, p *decision.Part) {
 		s.CurrentLimit = &rlsv3.RateLimitResponse_RateLimit{
 			Name: adopted.Name, Unit: rlsv3.RateLimitResponse_RateLimit_Unit(unit),
 			RequestsPerUnit: saturate(adopted.Limit.Burst),
+		}
+	}
+}
+
+// appendAdopted appends what rules of another format have go with the answers of
+// the descriptors that passed: all of it as one, where the first that says
+// something of a name counts.
+func appendAdopted(to []byte, a *decision.Answer) []byte {
+	var all map[string]any
+	for i := range a.Parts {
+		p := &a.Parts[i]
+		adopted := p.Outcome.Rule.Adopted()
+		if adopted == nil || len(adopted.Metadata) == 0 || p.Verdict != decision.Allow || p.Outcome.Action == descriptors.Allow {
+			continue
+		}
+		if all == nil {
+			all = map[string]any{}
+		}
+		mergeMissing(all, adopted.Metadata)
+	}
+	if all == nil {
+		return to
+	}
+	s, err := structpb.NewStruct(all)
+	if err != nil { // a text that isn't UTF-8, which a file can't have
+		return to
+	}
+	value, err := proto.Marshal(structpb.NewStructValue(s))
+	if err != nil {
+		return to
+	}
+	return appendField(to, metaAdopted, value)
+}
+
+// mergeMissing adds what isn't there, also within mappings that both have. It changes
+// nothing that is merged.
+func mergeMissing(into, from map[string]any) {
+	for name, value := range from {
+		add, isMap := value.(map[string]any)
+		own, has := into[name]
+		if within, ok := own.(map[string]any); ok && isMap {
+			mergeMissing(within, add)
+			continue
+		}
+		switch {
+		case has:
+		case isMap:
+			copied := map[string]any{}
+			mergeMissing(copied, add)
+			into[name] = copied
+		default:
+			into[name] = value
 		}
 	}
 }

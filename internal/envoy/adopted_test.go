@@ -9,6 +9,9 @@ import (
 	rlcommon "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/rogpeppe/go-internal/txtar"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/extauthz/extauthz/internal/config"
@@ -103,4 +106,31 @@ func toldBy(response *rlsv3.RateLimitResponse) []string {
 		all = append(all, told)
 	}
 	return all
+}
+
+// TestRatelimitMetadata: what a descriptor has beside its limit goes with the
+// answer unless it is exceeded, as one for all descriptors.
+func TestRatelimitMetadata(t *testing.T) {
+	policy := adoptedPolicy(t, dropin.Options{}, dropintest.Example{Name: "x", Files: []txtar.File{{Name: "a.yaml", Data: []byte(`
+domain: d
+descriptors:
+  - key: a
+    rate_limit: {unit: day, requests_per_unit: 2}
+    metadata: {name: a, in: {one: 1, of: [x, true, 1.5]}, "010": 010}
+  - key: b
+    rate_limit: {unit: day, requests_per_unit: 1}
+    metadata: {name: b, in: {one: 2, two: "2"}, none: ~}
+  - {key: free, rate_limit: {unlimited: true}, metadata: {name: free}}
+`)}}})
+	policy.DynamicMetadata = true
+	w := newWorldOf(t, policy)
+	a := map[string]any{"name": "a", "in": map[string]any{"one": 1.0, "of": []any{"x", true, 1.5}}, "010": 8.0}
+	both := map[string]any{"name": "a", "in": map[string]any{"one": 1.0, "of": []any{"x", true, 1.5}, "two": "2"}, "010": 8.0, "none": nil}
+	for i, want := range []map[string]any{both, a, nil} {
+		response := w.limit(t, "d", descriptor("free", "x"), descriptor("a", "x"), descriptor("b", "x"))
+		got, _ := response.GetDynamicMetadata().AsMap()["metadata"].(map[string]any)
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("call %d, -want +got:\n%s", i, diff)
+		}
+	}
 }

@@ -27,6 +27,8 @@ const (
 	metaRemaining = "remaining"
 	metaSource    = "source"
 	metaShadow    = "shadow" // the rules' names, with commas between
+	// metaAdopted is what rules of another format have go with their answers.
+	metaAdopted = "metadata"
 	// metaOverride is that limit as a ratelimit filter takes it for a descriptor
 	// (`limit: {dynamic_metadata: ...}`), in ext_authz alone.
 	metaOverride        = "override"
@@ -71,6 +73,7 @@ func appendMetadata(to []byte, a *decision.Answer, override bool) []byte {
 		to = appendTextField(to, metaSource, a.Source.String())
 	}
 	to = appendTextField(to, metaShadow, shadowsOf(a))
+	to = appendAdopted(to, a)
 	if override && limit != nil {
 		to = appendOverride(to, &limit.Limit)
 	}
