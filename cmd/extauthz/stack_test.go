@@ -62,6 +62,7 @@ func TestStackScripts(t *testing.T) {
 	commands["fill"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		server(ts).PutObject(args[0], args[1], args[2])
 	}
+	commands["consume"] = func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Consume(1_000_000, 200_000) }
 	commands["begin"] = func(ts *testscript.TestScript, _ bool, args []string) { server(ts).Begin(args[0]) }
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/stack", RequireExplicitExec: true, Cmds: commands,
@@ -177,6 +178,7 @@ func TestStackJSONIsAsDocumented(t *testing.T) {
 	}
 	sections, stack := documented(t), fmt.Sprintf(" --name test-%d", time.Now().UnixNano())
 	s.Fail("ServePolicy", "not allowed")
+	s.Consume(1_000_000, 200_000)
 	for _, c := range []struct {
 		section, line string
 		status        int

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/extauthz/extauthz/internal/cost"
 	"github.com/extauthz/extauthz/internal/stack"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 )
@@ -22,6 +23,7 @@ type condition struct {
 	Table          *tableJSON     `json:"table,omitempty"`
 	Aggregator     aggregatorJSON `json:"aggregator"`
 	Versions       versionsJSON   `json:"versions"`
+	LastDay        *lastDayJSON   `json:"last_day,omitempty"`
 	Problems       []string       `json:"problems"`
 }
 
@@ -52,6 +54,13 @@ type versionsJSON struct {
 	Template      stack.Origin `json:"template"`
 	TableLayout   int64        `json:"table_layout"`
 	Fit           bool         `json:"fit"`
+}
+
+// lastDayJSON is what the table has consumed, and what that is at list price.
+type lastDayJSON struct {
+	WriteUnits float64 `json:"write_units"`
+	ReadUnits  float64 `json:"read_units"`
+	Dollars    float64 `json:"dollars"`
 }
 
 func newStatus() *cobra.Command {
@@ -96,6 +105,10 @@ func conditionOf(st *stack.Status) *condition {
 	if st.Available() {
 		is.LatencySeconds = new(st.Table.Latency.Seconds())
 		is.Table = &tableJSON{st.Table.Status, st.Table.Items, st.Table.Bytes, st.Table.Protected}
+	}
+	if u := st.Spent; u != nil {
+		prices := cost.USEast1()
+		is.LastDay = &lastDayJSON{u.WriteUnits, u.ReadUnits, (u.WriteUnits*prices.WriteUnits + u.ReadUnits*prices.ReadUnits) / 1e6}
 	}
 	if s := st.State; s != nil {
 		is.Stack = &stackJSON{s.Status, s.Reason, s.CreatedAt.UTC(), moment(s.UpdatedAt), s.Protected}
@@ -144,6 +157,11 @@ func printCondition(out io.Writer, is *condition) error {
 		fit = "no"
 	}
 	line("versions fit", "%s", fit)
+	if d := is.LastDay; d != nil {
+		line("last day", "%.0f write units and %.0f read units, %.2f dollars at the prices of %s", d.WriteUnits, d.ReadUnits, d.Dollars, cost.USEast1().Region)
+	} else {
+		line("last day", "unknown")
+	}
 	for _, p := range is.Problems {
 		line("problem", "%s", p)
 	}

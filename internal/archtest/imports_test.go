@@ -70,7 +70,7 @@ var confined = []struct {
 	only []string
 }{
 	{"github.com/envoyproxy/go-control-plane", []string{"pkg/descriptors/envoy", "internal/envoy/", "internal/httpcheck/", "cmd/extauthz/ask_test"}},
-	{"github.com/aws/", []string{"pkg/dynamostore/", "internal/ddblocal/", "internal/stack/", "internal/zaelimiter/", "infra/aggregator/", "infra/rights_test", "integration/fleet/", "open"}},
+	{"github.com/aws/", []string{"pkg/dynamostore/", "internal/ddblocal/", "internal/stack/", "internal/awslocal/", "internal/zaelimiter/", "infra/aggregator/", "infra/rights_test", "integration/fleet/", "open"}},
 }
 
 // noLogic are imports that a command has no use for: it parses flags, makes one

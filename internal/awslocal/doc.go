@@ -1,7 +1,7 @@
 // Package awslocal stands in for the parts of AWS that a deployment works with:
 // CloudFormation, with change sets, events that come one after another, and
-// rollbacks; the buckets of S3; and, as these, tables of the local DynamoDB, to
-// which all of its requests are handed on.
+// rollbacks; the buckets of S3; a sum of CloudWatch; and tables of the local
+// DynamoDB, to which all of its requests are handed on.
 //
 // CloudFormation's conditions and functions are evaluated, so that a template
 // makes here what it would make there: tables and buckets are really made, and
@@ -13,6 +13,6 @@
 // by itself: an interrupted program finds it where it left it. [Server.Fail] and
 // [Server.Throttle] have things go wrong.
 //
-// The package is for tests alone; it imports internal/ddblocal and a reader of
-// YAML. Start reading at [Start].
+// The package is for tests alone; it imports internal/ddblocal and readers of
+// YAML and CBOR. Start reading at [Start].
 package awslocal

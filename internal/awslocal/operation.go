@@ -41,7 +41,7 @@ type operation struct {
 	kind  string
 	set   *changeSet
 	todo  []string // resources
-	seen  int // how often the stack was looked at before it began
+	seen  int      // how often the stack was looked at before it began
 	begun bool
 	back  bool // it is being undone
 	made  []string

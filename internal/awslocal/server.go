@@ -32,6 +32,7 @@ type Server struct {
 	sets     map[string]*changeSet        // :: id -> set
 	buckets  map[string]map[string][]byte // :: name -> key -> object
 	failing  map[string]string            // :: resource -> reason
+	consumed map[string]float64           // :: metric -> in the last day
 	throttle int
 	calls    map[string]int // :: action -> how often it was asked for
 	count    int            // for ids
@@ -43,7 +44,7 @@ func Start(t testing.TB, tables *ddblocal.Shared) *Server {
 	t.Helper()
 	s := &Server{
 		tables: tables.URL(t), sets: map[string]*changeSet{}, buckets: map[string]map[string][]byte{},
-		failing: map[string]string{}, calls: map[string]int{}, perAsk: 4,
+		failing: map[string]string{}, calls: map[string]int{}, consumed: map[string]float64{}, perAsk: 4,
 	}
 	dynamo, err := url.Parse(s.tables)
 	if err != nil {
@@ -60,6 +61,8 @@ func Start(t testing.TB, tables *ddblocal.Shared) *Server {
 			proxy.ServeHTTP(w, r)
 		case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
 			s.formation(w, r)
+		case r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor":
+			s.watch(w, r)
 		default:
 			s.storage(w, r)
 		}
@@ -90,6 +93,14 @@ func (s *Server) Hurry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.perAsk = 1000
+}
+
+// Consume has CloudWatch know what tables have consumed in the last day. Without
+// it there are no figures.
+func (s *Server) Consume(writeUnits, readUnits float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.consumed["ConsumedWriteCapacityUnits"], s.consumed["ConsumedReadCapacityUnits"] = writeUnits, readUnits
 }
 
 // Throttle turns away the next n requests to CloudFormation.

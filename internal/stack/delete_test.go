@@ -87,7 +87,14 @@ func TestLook(t *testing.T) {
 		is.Table.Schema != dynamostore.SchemaVersion || !is.Table.Protected || is.Table.Latency <= 0 || len(is.Problems()) > 0 {
 		t.Errorf("as it should be: %+v %q", is, is.Problems())
 	}
+	if is.Spent != nil {
+		t.Errorf("without figures: %+v", is.Spent)
+	}
+	c.Consume(1_000_000, 200_000)
 	is = s.Look(t.Context(), code(t, "2"))
+	if diff := cmp.Diff(&stack.Spent{WriteUnits: 1_000_000, ReadUnits: 200_000}, is.Spent); diff != "" {
+		t.Error(diff)
+	}
 	if is.Code != stack.Other || len(is.Problems()) != 1 {
 		t.Errorf("another code: %+v", is)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
@@ -60,6 +61,7 @@ type Stack struct {
 	config    Config
 	formation formation
 	buckets   buckets
+	metrics   metrics
 	transport *http.Transport
 }
 
@@ -104,6 +106,12 @@ func newStack(c Config) *Stack {
 		o.HTTPClient, o.RetryMaxAttempts, o.Retryer = client, 0, retryer()
 		if c.EndpointURL != "" {
 			o.BaseEndpoint, o.UsePathStyle = &c.EndpointURL, true
+		}
+	})
+	s.metrics = cloudwatch.NewFromConfig(c.AWS, func(o *cloudwatch.Options) {
+		o.HTTPClient, o.RetryMaxAttempts, o.Retryer = client, 0, retryer()
+		if c.EndpointURL != "" {
+			o.BaseEndpoint = &c.EndpointURL
 		}
 	})
 	return s

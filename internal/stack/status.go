@@ -37,6 +37,9 @@ type Status struct {
 	// Aggregator is CloudFormation's status of it; empty: there is none.
 	Aggregator string
 	Code       Origin // of the aggregator's
+
+	// Spent is what the table has consumed in the last day; nil: not known.
+	Spent *Spent
 }
 
 // Available reports whether the table answers.
@@ -47,6 +50,9 @@ func (st *Status) Available() bool { return st.TableErr == nil }
 func (s *Stack) Look(ctx context.Context, code *Code) *Status {
 	st := &Status{Name: s.name, Region: s.config.AWS.Region, Template: Unknown, Code: Unknown}
 	st.Table, st.TableErr = dynamostore.Inspect(ctx, s.table())
+	if st.TableErr == nil {
+		st.Spent, _ = s.spent(ctx) // who may not ask doesn't know
+	}
 	st.State, st.StateErr = s.State(ctx)
 	if errors.Is(st.StateErr, ErrMissing) {
 		st.StateErr = nil
