@@ -37,6 +37,11 @@ func main() {
 	flag.BoolVar(&c.strict, "strict", false, "fail where a goal is not met")
 	profile := flag.String("cpuprofile", "", "write a profile there; with one round")
 	flag.StringVar(&c.profiled, "profiled", "hot", "what it is of: hot, many or bare")
+	var long soak
+	flag.DurationVar(&long.length, "soak", 0, "charge so long at a steady rate instead, and show what that takes")
+	flag.DurationVar(&long.each, "soak-row", 30*time.Second, "a row's time of it")
+	flag.Float64Var(&long.rate, "soak-rate", 10_000, "charges a second of it")
+	flag.IntVar(&long.keys, "soak-keys", 100_000, "buckets of it")
 	flag.Parse()
 	var err error
 	switch {
@@ -46,7 +51,7 @@ func main() {
 	case *standing:
 		err = newStandIn(c.latency, *writes).serve(os.Stdin, os.Stdout)
 	default:
-		err = run(&c, *profile, *writes)
+		err = run(&c, &long, *profile, *writes)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "store:", err)
@@ -54,13 +59,16 @@ func main() {
 	}
 }
 
-func run(c *comparison, profile string, writes float64) (err error) {
+func run(c *comparison, long *soak, profile string, writes float64) (err error) {
 	defer server.TuneGC()()
 	url, stop, err := startStandIn(c.latency, writes)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
+	if long.length > 0 {
+		return long.run(context.Background(), url, os.Stdout)
+	}
 	if profile != "" {
 		f, err := os.Create(profile) //nolint:gosec // where the user says
 		if err != nil {

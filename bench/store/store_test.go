@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -53,5 +54,29 @@ func TestStandInThrottles(t *testing.T) {
 	}
 	if err := p.close(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
+	}
+}
+
+// The soak measures row by row until its time is over, with the first key as
+// often as Zipf's law has it.
+func TestSoak(t *testing.T) {
+	server := httptest.NewServer(newStandIn(time.Millisecond, 1000))
+	defer server.Close()
+	var out strings.Builder
+	s := soak{length: 150 * time.Millisecond, each: 100 * time.Millisecond, rate: 200, keys: 10}
+	if err := s.run(t.Context(), server.URL, &out); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), "\n"); n != 6 {
+		t.Errorf("%d lines, want 2 rows:\n%s", n, out.String())
+	}
+	pick, r, first := zipf(10), rand.New(rand.NewPCG(1, 2)), 0
+	for range 10_000 {
+		if pick(r) == 0 {
+			first++
+		}
+	}
+	if first < 3200 || first > 3630 { // 1/2.93 of them, within four deviations
+		t.Errorf("the first of ten keys was picked %d times of 10,000", first)
 	}
 }
