@@ -104,13 +104,7 @@ func start(t *testing.T, name string, change ...func(string) string) *example {
 // service and Envoy with copies of both files.
 func startFiles(t *testing.T, envoy, service string) *example {
 	t.Helper()
-	path, err := harness.FindEnvoy(root)
-	if errors.Is(err, harness.ErrNoEnvoy) && os.Getenv("CI") == "" && os.Getenv("EXTAUTHZ_TOOLS") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := envoyBinary(t)
 	files, err := harness.CopyExample(envoy, service, t.TempDir(), &ports)
 	if err != nil {
 		t.Fatal(err)
@@ -145,6 +139,20 @@ func startFiles(t *testing.T, envoy, service string) *example {
 	return e
 }
 
+// envoyBinary finds Envoy, or skips the test and says why; where it has been
+// fetched on purpose, in CI and under make, it fails.
+func envoyBinary(t *testing.T) string {
+	t.Helper()
+	path, err := harness.FindEnvoy(root)
+	if errors.Is(err, harness.ErrNoEnvoy) && os.Getenv("CI") == "" && os.Getenv("EXTAUTHZ_TOOLS") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // validate wants `extauthz validate` to find nothing in a file.
 func validate(t *testing.T, file string) {
 	t.Helper()
@@ -156,8 +164,10 @@ func validate(t *testing.T, file string) {
 
 // addr is the address of a port of the example's files.
 func (e *example) addr(port int) string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(e.Port(port)))
+	return local(e.Port(port))
 }
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // reply is what a client of Envoy sees.
 type reply struct {
