@@ -182,3 +182,20 @@ func (e *example) enforce(t *testing.T, with string) {
 	}
 	eventually(t, with+" is in force", func() bool { return reloads() > had })
 }
+
+// TestOverride hands a tenant's limit from ext_authz to the rate limit filter.
+func TestOverride(t *testing.T) {
+	t.Parallel()
+	e := start(t, "override")
+	const port = 10000
+	e.wantStatuses(t, []int{200, 200, 200, 200, 429}, port, "/", "x-tenant", "acme")
+	e.wantStatuses(t, []int{200, 200, 429}, port, "/reports", "x-tenant", "acme")
+	e.wantStatuses(t, []int{200, 200, 429}, port, "/", "x-tenant", "globex")
+	e.wantStatuses(t, []int{403}, port, "/")
+	r := e.ask(t, port, "/", "x-tenant", "acme")
+	wantWait(t, r, 13, 15)
+	if got := r.header.Get("X-Ratelimit-Limit"); got != `4, 4;w=60;name="override"` {
+		t.Errorf("x-ratelimit-limit %s", got)
+	}
+	e.noFaults(t)
+}

@@ -205,7 +205,12 @@ func (e *example) wantSeen(t *testing.T, r reply, want string) {
 // post sends a body that is longer than what Envoy passes on.
 func post(t *testing.T, client *http.Client, url string) reply {
 	t.Helper()
-	resp, err := client.Post(url, "application/octet-stream", bytes.NewReader(bytes.Repeat([]byte{0xff}, 200)))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(bytes.Repeat([]byte{0xff}, 200)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Envoy-Downstream-Service-Cluster", "edge") // which becomes source.service
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
