@@ -3,108 +3,21 @@ package infra_test
 import (
 	"context"
 	"crypto/rand"
+	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/smithy-go/middleware"
 
-	"github.com/extauthz/extauthz/internal/ddblocal"
+	"github.com/extauthz/extauthz/infra/aggregator/handler"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
-
-// record is what was asked of DynamoDB: the calls of each request, which are
-// allowed together or not at all.
-type record struct {
-	mu       sync.Mutex
-	requests [][]call
-}
-
-// take returns what was recorded since the last take.
-func (r *record) take() [][]call {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := r.requests
-	r.requests = nil
-	return all
-}
-
-func (r *record) add(stack *middleware.Stack) error {
-	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("record", func(
-		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
-	) (middleware.InitializeOutput, middleware.Metadata, error) {
-		if calls := callsOf(in.Parameters); calls != nil {
-			r.mu.Lock()
-			r.requests = append(r.requests, calls)
-			r.mu.Unlock()
-		}
-		return next.HandleInitialize(ctx, in)
-	}), middleware.Before)
-}
-
-func leading(key map[string]types.AttributeValue) []string {
-	return []string{key["PK"].(*types.AttributeValueMemberS).Value}
-}
-
-// callsOf are the calls of a request; nil for what makes a table.
-func callsOf(request any) []call {
-	switch in := request.(type) {
-	case *dynamodb.DescribeTableInput:
-		return []call{{action: "DescribeTable"}}
-	case *dynamodb.GetItemInput:
-		return []call{{action: "GetItem", keys: leading(in.Key)}}
-	case *dynamodb.PutItemInput:
-		return []call{{action: "PutItem", keys: leading(in.Item)}}
-	case *dynamodb.UpdateItemInput:
-		return []call{{action: "UpdateItem", keys: leading(in.Key)}}
-	case *dynamodb.QueryInput:
-		return []call{{action: "Query", keys: []string{in.ExpressionAttributeValues[":p"].(*types.AttributeValueMemberS).Value}, index: in.IndexName != nil}}
-	case *dynamodb.BatchGetItemInput:
-		c := call{action: "BatchGetItem"}
-		for _, t := range in.RequestItems {
-			for _, k := range t.Keys {
-				c.keys = append(c.keys, leading(k)...)
-			}
-		}
-		return []call{c}
-	case *dynamodb.TransactWriteItemsInput:
-		var all []call
-		for _, i := range in.TransactItems {
-			switch {
-			case i.Put != nil:
-				all = append(all, call{action: "PutItem", keys: leading(i.Put.Item)})
-			case i.Update != nil:
-				all = append(all, call{action: "UpdateItem", keys: leading(i.Update.Key)})
-			case i.Delete != nil:
-				all = append(all, call{action: "DeleteItem", keys: leading(i.Delete.Key)})
-			case i.ConditionCheck != nil:
-				all = append(all, call{action: "ConditionCheckItem", keys: leading(i.ConditionCheck.Key)})
-			}
-		}
-		return all
-	default:
-		return nil
-	}
-}
-
-// writes reports whether a request changes anything.
-func writes(calls []call) bool {
-	for _, c := range calls {
-		if c.action == "UpdateItem" || c.action == "PutItem" || c.action == "DeleteItem" {
-			return true
-		}
-	}
-	return false
-}
-
-// local is the DynamoDB of the package's tests.
-var local ddblocal.Shared
 
 func open(t *testing.T, table string, r *record) *dynamostore.Store {
 	t.Helper()
@@ -114,9 +27,8 @@ func open(t *testing.T, table string, r *record) *dynamostore.Store {
 			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 				return aws.Credentials{AccessKeyID: "local", SecretAccessKey: "local"}, nil
 			}),
-			APIOptions: []func(*middleware.Stack) error{r.add},
 		},
-		Table: table, EndpointURL: local.URL(t), Create: true, Timeout: 20 * time.Second, KeepWarm: -1, Recheck: -1,
+		Table: table, EndpointURL: r.proxy.URL, Create: true, Timeout: 20 * time.Second, KeepWarm: -1, Recheck: -1,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -216,31 +128,32 @@ func filter(requests [][]call, keep func([]call) bool) (kept [][]call) {
 }
 
 func TestPoliciesAllowWhatIsDoneAndNoMore(t *testing.T) {
-	table, r := "extauthz-test-"+strings.ToLower(rand.Text()), &record{}
+	table, r := "extauthz-test-"+strings.ToLower(rand.Text()), newRecord(t)
 	admin := open(t, table, r)
 	cause := hierarchy.Cause{By: hierarchy.Actor{Caller: "alice"}, At: time.Now()}
 	acme, err := admin.RegisterNamespace(t.Context(), "acme", cause)
 	_, err2 := admin.RegisterNamespace(t.Context(), "other", cause)
 	must(t, err, err2)
-	registered := r.take()
+	registered := r.take(t)
 	administer(t, admin, "acme")
-	edits := r.take()
+	edits := r.take(t)
 	administer(t, admin, "other")
-	theirs := r.take()
+	theirs := r.take(t)
 
 	service := open(t, table, r) // as a new process: it finds all by itself
 	serve(t, service, "acme")
-	served := r.take()
+	served := r.take(t)
 	look(t, open(t, table, r), "acme")
-	looked := r.take()
+	looked := r.take(t)
 	service = open(t, table, r)
-	r.take()
+	r.take(t)
 	serve(t, service, "other")
 	look(t, service, "other")
 	// Its name may be looked up; what its id begins may not.
-	foreign := filter(r.take(), func(c []call) bool { return c[0].keys[0] != "namespaces" })
+	foreign := filter(r.take(t), func(c []call) bool { return c[0].keys[0] != "namespaces" })
 
 	check(t, "ServePolicy", "", "serve", served, always)
+	check(t, "ServePolicy", "", "charge", filter(served, onlyWrites), always)
 	check(t, "ServePolicy", "", "register", filter(registered, onlyWrites), never)
 	check(t, "ServePolicy", "", "edit", filter(edits, onlyWrites), never)
 	for _, elsewhere := range []string{acme.ID, acme.ID + "/r/gpt-4", acme.ID + "/t/gold", acme.ID + "/s", "namespaces", "schema"} {
@@ -266,4 +179,46 @@ func TestPoliciesAllowWhatIsDoneAndNoMore(t *testing.T) {
 			check(t, p, tag, "look behind", behind, never)
 		}
 	}
+}
+
+// aggregate hands all buckets of a table to the aggregator, as if the stream had
+// told of them, and returns what it asks.
+func aggregate(t *testing.T, table string) [][]call {
+	t.Helper()
+	client := func(r *record) *dynamodb.Client {
+		return dynamodb.New(dynamodb.Options{
+			Region: "us-east-1", BaseEndpoint: &r.proxy.URL,
+			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+				return aws.Credentials{AccessKeyID: "local", SecretAccessKey: "local"}, nil
+			}),
+		})
+	}
+	found, err := client(newRecord(t)).Scan(t.Context(), &dynamodb.ScanInput{TableName: &table, ConsistentRead: new(true)})
+	must(t, err)
+	var e events.DynamoDBEvent
+	for _, it := range found.Items {
+		image := map[string]events.DynamoDBAttributeValue{}
+		for name, v := range it {
+			switch v := v.(type) {
+			case *types.AttributeValueMemberS:
+				image[name] = events.NewStringAttribute(v.Value)
+			case *types.AttributeValueMemberN:
+				image[name] = events.NewNumberAttribute(v.Value)
+			case *types.AttributeValueMemberB:
+				image[name] = events.NewBinaryAttribute(v.Value)
+			}
+		}
+		e.Records = append(e.Records, events.DynamoDBEventRecord{EventName: "INSERT", Change: events.DynamoDBStreamRecord{
+			ApproximateCreationDateTime: events.SecondsEpochTime{Time: time.Now()}, NewImage: image,
+			Keys: map[string]events.DynamoDBAttributeValue{"PK": image["PK"], "SK": image["SK"]},
+		}})
+	}
+	r := newRecord(t)
+	h := handler.New(handler.Config{DynamoDB: client(r), Table: table, Keep: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	out, err := h.Handle(t.Context(), e)
+	must(t, err)
+	if len(out.BatchItemFailures) > 0 {
+		t.Errorf("the aggregator failed: %v", out)
+	}
+	return r.take(t)
 }
