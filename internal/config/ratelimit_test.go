@@ -64,3 +64,83 @@ func TestRatelimitFaults(t *testing.T) {
 		}
 	}
 }
+
+// adopting writes a right folder, and returns its path.
+func adopting(t *testing.T) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "config")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const text = "domain: d\ndescriptors: [{key: a, rate_limit: {unit: day, requests_per_unit: 1}}]\n"
+	for name, text := range map[string]string{"a.yaml": text, "b.yaml": strings.Replace(text, "key: a", "key: b", 1)} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
+}
+
+// TestRatelimitSettings: the other service's variables say what nothing of ours
+// does, and nothing at all without its configuration.
+func TestRatelimitSettings(t *testing.T) {
+	folder := adopting(t)
+	for name, value := range map[string]string{
+		"RUNTIME_ROOT": filepath.Dir(folder), "MERGE_DOMAIN_CONFIG": "true", "PORT": "9080", "GRPC_PORT": "9081", "HOST": "127.0.0.1",
+		"DEBUG_PORT": "9070", "LOG_LEVEL": "ERROR", "SHADOW_MODE": "true", "LIMIT_RESPONSE_HEADERS_ENABLED": "true", "LIMIT_LIMIT_HEADER": "X-Limit",
+	} {
+		t.Setenv(name, value)
+	}
+	without, _ := config.Parse("x.yaml", []byte("{}"), flags(t))
+	if without.Listen != (config.Listen{GRPC: ":8081", Metrics: ":9090", Admin: "127.0.0.1:6070"}) || without.Shadow || without.HeaderNames != nil || without.Log.Level != 0 {
+		t.Errorf("without the configuration they say something: %+v", without)
+	}
+	c, report := config.Parse("", nil, flags(t, "--ratelimit-config", "auto"))
+	if c == nil {
+		t.Fatal(report)
+	}
+	want := config.Listen{GRPC: ":9081", HTTP: "127.0.0.1:9080", Metrics: ":9090", Admin: "127.0.0.1:9070"}
+	if c.Listen != want || !c.Shadow || c.Log.Level.String() != "ERROR" || c.Ratelimit.Folder != folder {
+		t.Errorf("%+v", c)
+	}
+	wantNames := map[string]string{"x-ratelimit-limit": "X-Limit", "x-ratelimit-remaining": "RateLimit-Remaining", "x-ratelimit-reset": "RateLimit-Reset"}
+	if diff := cmp.Diff(wantNames, c.HeaderNames); diff != "" || len(c.ResponseHeaders) != 6 {
+		t.Errorf("%v, -want +got:\n%s", c.ResponseHeaders, diff)
+	}
+	c, report = config.Parse("x.yaml", []byte(`{listen: {http: ":1"}, response_headers: []}`), flags(t, "--ratelimit-config", folder, "--grpc", ":2", "--log-level", "debug"))
+	if c == nil {
+		t.Fatal(report)
+	}
+	if c.Listen.HTTP != ":1" || c.Listen.GRPC != ":2" || c.Log.Level.String() != "DEBUG" || len(c.ResponseHeaders) != 0 {
+		t.Errorf("ours don't come first: %+v", c)
+	}
+	before := c.ID()
+	if err := os.WriteFile(filepath.Join(folder, "c.yml"), []byte("domain: e\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := config.SumFolder(folder)
+	if after, _ := config.Parse("x.yaml", []byte("{}"), flags(t, "--ratelimit-config", folder)); err != nil || after.ID() == before || after.Ratelimit.Sum != sum {
+		t.Errorf("a file more: %s, before %s, %v", after.ID(), before, err)
+	}
+}
+
+// TestRatelimitBesideOurs: rules of both at once are refused, and the variables'
+// faults are told as any.
+func TestRatelimitBesideOurs(t *testing.T) {
+	folder := adopting(t)
+	t.Setenv("GRPC_PORT", "many")
+	t.Setenv("REDIS_URL", "r:1")
+	_, report := config.Parse("x.yaml", []byte("rules:\n  - {name: a, action: allow}\n"), flags(t, "--ratelimit-config", folder))
+	want := []string{
+		`GRPC_PORT: "many" is not a port`,
+		"REDIS_URL: warning: nothing reads this variable here (buckets are kept in the process, or in DynamoDB by --stack and --region)",
+		folder + "/b.yaml:1:9: duplicate domain 'd' in config file",
+		"x.yaml:2:12: with --ratelimit-config, the rules are those of its folder (leave the rules out, or the flag)",
+	}
+	if diff := cmp.Diff(want, report.Lines()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if _, report := config.LoadRatelimit(t.TempDir(), dropin.Options{Namespace: "default"}); report.Warnings() != 1 {
+		t.Errorf("a folder without files: %s", report)
+	}
+}
