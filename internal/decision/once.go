@@ -146,7 +146,7 @@ func (o *once) key(from origin, charges []ratelimit.Charge) uint64 {
 	h.SetSeed(o.seed)
 	var number [8]byte
 	add := func(text string, n int64) {
-		binary.LittleEndian.PutUint64(number[:], uint64(len(text))) //nolint:gosec // a length
+		binary.LittleEndian.PutUint64(number[:], uint64(len(text)))
 		_, _ = h.Write(number[:])
 		_, _ = h.WriteString(text)
 		binary.LittleEndian.PutUint64(number[:], uint64(n)) //nolint:gosec // bits

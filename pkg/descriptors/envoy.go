@@ -89,11 +89,15 @@ func FromCheck(req *authv3.CheckRequest, into *Request) {
 		Host:              http.GetHost(),
 		Path:              http.GetPath(),
 		Headers:           http.GetHeaders(),
+		Body:              http.GetBody(),
 		Source:            peerOf(attributes.GetSource()),
 		Destination:       peerOf(attributes.GetDestination()),
 		ContextExtensions: attributes.GetContextExtensions(),
 		Metadata:          metadataOf(attributes.GetMetadataContext()),
 		RouteMetadata:     metadataOf(attributes.GetRouteMetadataContext()),
+	}
+	if raw := http.GetRawBody(); len(raw) > 0 {
+		into.Body = string(raw)
 	}
 	if t := attributes.GetRequest().GetTime(); t != nil {
 		into.Began = t.AsTime().UnixNano()

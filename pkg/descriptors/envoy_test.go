@@ -1,6 +1,9 @@
 package descriptors
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,6 +119,32 @@ func TestFromCheck(t *testing.T) {
 		"consume", "route_metadata.extauthz.cost", "resource", "${request.url_path}"))
 	if got, want := summary(rules.Evaluate(&req)), "charge by r: user-1-true-b-d /orders/1 each=2"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestFromCheckBody reads the body in both of its forms, and only where it came.
+func TestFromCheckBody(t *testing.T) {
+	rules := compile(t,
+		rule("model", "match", `request.body.contains('"model":"gpt-4"')`, "entity", "gpt-4"),
+		rule("long", "match", "size(request.body) > 4096", "entity", "${sha256(request.body)}"),
+		rule("some", "match", "has(request.body)", "entity", "some"),
+		rule("none", "entity", "none"))
+	long := strings.Repeat("x", 100_000)
+	for _, c := range []struct {
+		http *authv3.AttributeContext_HttpRequest
+		want string
+	}{
+		{&authv3.AttributeContext_HttpRequest{Body: `{"model":"gpt-4"}`}, "charge by model: gpt-4 model each=1"},
+		{&authv3.AttributeContext_HttpRequest{RawBody: []byte(`{"model":"gpt-4"}`)}, "charge by model: gpt-4 model each=1"},
+		{&authv3.AttributeContext_HttpRequest{RawBody: []byte(long)}, fmt.Sprintf("charge by long: %x long each=1", sha256.Sum256([]byte(long)))[:len("charge by long: ")+32] + " long each=1"},
+		{&authv3.AttributeContext_HttpRequest{RawBody: []byte("\xff\xfe")}, "charge by some: some some each=1"},
+		{&authv3.AttributeContext_HttpRequest{Size: 17}, "charge by none: none none each=1"},
+	} {
+		var req Request
+		FromCheck(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: c.http}}}, &req)
+		if got := summary(rules.Evaluate(&req)); got != c.want {
+			t.Errorf("%.60v: got %s, want %s", c.http, got, c.want)
+		}
 	}
 }
 

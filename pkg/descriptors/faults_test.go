@@ -74,7 +74,7 @@ func TestFaults(t *testing.T) {
 		{entityRule("match", "descriptor.x.matches('[')"), `2:22: rule "r": match: not a valid regular expression`},
 		{entityRule("match", "descriptor.x.matches('[a-z]{1,900}')"), `2:22: rule "r": match: the regular expression is too large for every request (a {n} repeats what is before it n times)`},
 		{entityRule("match", "descriptor.x.matches(descriptor.y)"), `2:21: rule "r": match: a regular expression is a constant text`},
-		{entityRule("match", "dyn(request) == 'x'"), `2:5: rule "r": match: request is no value by itself (it has method, scheme, host, path, url_path, id, query_params, headers)`},
+		{entityRule("match", "dyn(request) == 'x'"), `2:5: rule "r": match: request is no value by itself (it has method, scheme, host, path, url_path, id, body, query_params, headers)`},
 		{entityRule("match", "Peer{address: 'x'}.address == 'x'"), `2:5: rule "r": match: a Peer can't be made`},
 		{rule("r", "entity", "${descriptor}"), `2:3: rule "r": entity: a value of type map(string, string) can't become text (a string, a boolean or a whole number can)`},
 		{rule("r", "entity", `${request.headers[?"x"]}`), `2:3: rule "r": entity: a value of type optional_type(string) can't become text (say what stands in for it: .orValue("none"))`},

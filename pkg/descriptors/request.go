@@ -53,6 +53,7 @@ type Request struct {
 	// isn't told. With the ID it is the same in every attempt at one check.
 	Began                   int64
 	Headers                 map[string]string
+	Body                    string // empty unless Envoy was told to send it
 	Source, Destination     Peer
 	ContextExtensions       map[string]string
 	Metadata, RouteMetadata Values // by the name of the filter; nil for none

@@ -71,6 +71,7 @@ var structures = map[string][]field{
 		requestText("path", func(r *Request) string { return r.Path }),
 		requestText("url_path", func(r *Request) string { return urlPath(r.Path) }),
 		requestText("id", func(r *Request) string { return r.ID }),
+		requestText("body", func(r *Request) string { return r.Body }),
 		{name: "query_params", kind: queryMap, value: func(t any) ref.Val { return &t.(*evaluation).query }},
 		{name: "headers", kind: headersMap, value: func(t any) ref.Val { return &t.(*evaluation).headers }},
 	},

@@ -23,47 +23,52 @@ func TestCredit(t *testing.T) {
 	}
 	for name, remote := range map[string]*Remote{"direct": nil, "remote": {}} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := &memory{items: map[string]State{}}
-				l := newLimiter(t, Config{Store: store, Resolver: f, Slack: -1, Remote: remote})
-				now := time.Now()
-				left := func(entity, limit string) int64 {
-					s := store.items[mustKey(t, "default", entity, "api", "").ID()]
-					return s.Find(limit).Available(StampOf(now)).Tokens()
-				}
-				d, err := l.Credit(t.Context(), creditOf(t, f, now, "a", 5))
-				if err != nil || !d.Allowed || len(store.items) != 0 {
-					t.Fatalf("a bucket that is absent: %+v, %v, %d items", d, err, len(store.items))
-				}
-				lease, err := l.Acquire(t.Context(), Request{Entity: "a", Resource: "api", Consume: map[string]int64{"n": 8, "m": 2}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				d, err = l.Credit(t.Context(), creditOf(t, f, now, "a", 5))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if n, m, p := left("a", "n"), left("a", "m"), left("parent", "n"); n != 7 || m != 1 || p != 97 {
-					t.Errorf("after 5 and 1 given back: n %d, m %d, the parent's n %d; want 7, 1, 97", n, m, p)
-				}
-				if b, l := d.Primary(); l == nil || l.Remaining() != 1 || b.Key.Entity() != "a" {
-					t.Errorf("told of %v of %s, want m with 1", l, b.Key.Entity())
-				}
-				if _, err = l.Credit(t.Context(), creditOf(t, f, now, "a", 1000)); err != nil || left("a", "n") != 10 {
-					t.Errorf("after far too much: %d (%v), want the capacity", left("a", "n"), err)
-				}
-				if err := lease.Adjust(map[string]int64{"n": 30}); err != nil {
-					t.Fatal(err)
-				}
-				if err := lease.Commit(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				if _, err = l.Credit(t.Context(), creditOf(t, f, now, "a", 13)); err != nil || left("a", "n") != -7 {
-					t.Errorf("a debt of 20 after 13 given back: %d (%v), want -7", left("a", "n"), err)
-				}
-			})
+			synctest.Test(t, func(t *testing.T) { credits(t, f, remote) })
 		})
 	}
+}
+
+func credits(t *testing.T, f fixed, remote *Remote) {
+	store := &memory{items: map[string]State{}}
+	l := newLimiter(t, Config{Store: store, Resolver: f, Slack: -1, Remote: remote})
+	now := time.Now()
+	credit := func(n int64) Decision {
+		d, err := l.Credit(t.Context(), creditOf(t, f, now, "a", n))
+		if err != nil || !d.Allowed {
+			t.Fatal(d, err)
+		}
+		return d
+	}
+	want := func(what string, n, m, parent int64) {
+		t.Helper()
+		left := func(entity, limit string) int64 {
+			s := store.items[mustKey(t, "default", entity, "api", "").ID()]
+			return s.Find(limit).Available(StampOf(now)).Tokens()
+		}
+		if a, b, c := left("a", "n"), left("a", "m"), left("parent", "n"); a != n || b != m || c != parent {
+			t.Errorf("%s: n %d, m %d, the parent's n %d; want %d, %d, %d", what, a, b, c, n, m, parent)
+		}
+	}
+	if credit(5); len(store.items) != 0 {
+		t.Fatalf("buckets that are absent: %v", store.items)
+	}
+	lease, err := l.Acquire(t.Context(), Request{Entity: "a", Resource: "api", Consume: map[string]int64{"n": 8, "m": 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("charged", 2, 0, 92)
+	d := credit(5)
+	want("5 and 1 given back", 7, 1, 97)
+	if b, l := d.Primary(); l == nil || l.Remaining() != 1 || b.Key.Entity() != "a" {
+		t.Errorf("told of %v of %s, want m with 1", l, b.Key.Entity())
+	}
+	credit(1000)
+	want("far too much", 10, 2, 100)
+	if err := errors.Join(lease.Adjust(map[string]int64{"n": 30}), lease.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	credit(13)
+	want("13 given back to a debt of 20", -7, 2, 83)
 }
 
 // TestCreditWithoutAStore is lost, and says so; it is sent once.
