@@ -140,6 +140,16 @@ func (a *actor) judge(s *situation, j *job, now instant) outcome {
 	return out
 }
 
+// enough is what a state says of a look that has just read it.
+func (s *situation) enough(wants []want) outcome {
+	for _, x := range wants {
+		if s.available(x.name) < x.need {
+			return outcomeShort
+		}
+	}
+	return outcomeApplied
+}
+
 // age is how old the state seen last is. Where the clock was set back since,
 // it is too old for anything.
 func (a *actor) age(now instant) time.Duration {
@@ -310,11 +320,20 @@ func (a *actor) landed(f *flight, s State, err error) {
 // state seen last may be that of a later incarnation.
 func (a *actor) succeed(f *flight, left State, now instant) {
 	s := situation{state: left, t: a.stamp(now)}
+	if f.kind == jobLook && f.jobs[0].kind == jobCharge { // decided by what was read, in a moment
+		for _, j := range f.jobs {
+			j.read = true
+		}
+		a.requeue(f, now, nil)
+		return
+	}
 	for _, j := range f.jobs {
 		j.outcome = outcomeApplied
 		if f.kind == jobLook {
 			s.target, s.state = j.target, a.state
-			j.outcome = max(a.judge(&s, j, now), outcomeApplied)
+			if j.outcome = a.judge(&s, j, now); j.outcome == outcomeNone {
+				j.outcome = s.enough(j.wants)
+			}
 		}
 		if f.kind == jobCharge || f.kind == jobSettle {
 			j.taken = taken(j.taken[:0], j.wants, &left)

@@ -24,6 +24,7 @@ type job struct {
 	revision  int64     // of the limits by which wants are
 	since     time.Time // of its queueing, by the steady clock
 	inFlight  bool
+	read      bool // of a charge that only looks: the store was asked, nothing is to be written
 	abandoned bool // the caller has gone; see keep
 	keep      bool // an abandoned charge stays charged when it was applied
 
@@ -100,6 +101,14 @@ func wantsOf(out []want, t *Target, state *State, costs []Cost) []want {
 		return true
 	})
 	return out
+}
+
+// looks reports whether a charge takes nothing. No write asks the store for it,
+// so it has to be read.
+func (j *job) looks() bool { return j.kind == jobCharge && onlyLooks(j.wants) }
+
+func onlyLooks(wants []want) bool {
+	return len(wants) > 0 && !slices.ContainsFunc(wants, func(x want) bool { return x.c != 0 })
 }
 
 // merges reports whether two jobs can be part of one write.

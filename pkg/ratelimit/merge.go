@@ -46,7 +46,12 @@ func (a *actor) flyKind(head *job, now instant) bool {
 		if len(a.flights) > 0 {
 			return false // what is out may leave enough
 		}
-		f.jobs, s.wants, s.poll = []*job{head}, head.wants, true
+		// A write asks the store, though the state seen last is short.
+		f.jobs, s.wants, s.poll = []*job{head}, head.wants, !head.looks()
+	}
+	if head.kind == jobCharge && onlyLooks(s.wants) && !a.told(&s, f.jobs, now) {
+		a.read(f, head, now)
+		return true
 	}
 	f.wants = s.wants
 	asking := f.jobs
@@ -70,6 +75,27 @@ func (a *actor) flyKind(head *job, now instant) bool {
 	case verdictWrite:
 	}
 	return a.send(f, asking, now)
+}
+
+// told reports whether what is known of the bucket may decide charges that only
+// look: charge.md 2.4.
+func (a *actor) told(s *situation, jobs []*job, now instant) bool {
+	return !slices.ContainsFunc(jobs, func(j *job) bool {
+		return !j.read && (!a.known || !a.fresh(s, j, a.age(now)))
+	})
+}
+
+// read asks the store for all charges that only look and can be decided with a
+// first one.
+func (a *actor) read(f *flight, head *job, now instant) {
+	f.kind, f.jobs = jobLook, nil
+	for _, j := range a.all(head) {
+		if j.looks() {
+			f.jobs = append(f.jobs, j)
+		}
+	}
+	a.depart(f, now)
+	a.engine.env.get(a.key, func(s State, err error) { a.landed(f, s, err) })
 }
 
 // all are the jobs that can be written with a first one, in their order.

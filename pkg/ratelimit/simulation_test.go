@@ -218,8 +218,12 @@ func (w *world) item(k string) State {
 
 func (p *process) get(k Key, done func(State, error)) {
 	p.world.gets++
+	asked := StampOf(p.now().clock)
 	p.world.in(p.world.latency(), func() {
 		s := p.world.item(k.ID())
+		if p.world.record {
+			p.world.told[k.ID()] = append(p.world.told[k.ID()], moment{p.world.clock, s, &Write{Stamp: asked}})
+		}
 		p.world.in(p.world.latency(), func() {
 			if !p.dead {
 				done(s, nil)
