@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/extauthz/extauthz"
+	"github.com/extauthz/extauthz/internal/awslocal"
 	"github.com/extauthz/extauthz/internal/ddblocal"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
@@ -39,6 +40,20 @@ func openTable(ctx context.Context, stack, tenant string) (*extauthz.Limiter, er
 		Region:    "us-east-1", // or EXTAUTHZ_REGION, or as every AWS tool finds it
 		Create:    true,        // without it, a table that isn't there is an error
 		Register:  true,        // the same of the namespace
+	})
+}
+
+// deployStack is how a program declares its stack: made where it is missing,
+// and changed to what is declared here.
+func deployStack(ctx context.Context, stack string) (*extauthz.Limiter, error) {
+	return extauthz.Open(ctx, extauthz.Options{
+		Stack:  stack,
+		Region: "us-east-1",
+		Deploy: &extauthz.StackOptions{
+			NoAggregator:         true, // or AggregatorZip: what `extauthz lambda-export` has written
+			NoDeletionProtection: true, // or DeleteStack is an error
+			Tags:                 map[string]string{"team": "edge"},
+		},
 	})
 }
 
@@ -248,5 +263,47 @@ func TestAFileOutlivesItsLimiter(t *testing.T) {
 		lease, err := l.Acquire(t.Context(), extauthz.Request{Entity: "user", Resource: "api"})
 		mustDo(t, err)
 		mustDo(t, errors.Join(lease.Commit(t.Context()), l.Close()))
+	}
+}
+
+// TestDeploy: declared, looked at, connected to by others, and removed.
+func TestDeploy(t *testing.T) {
+	awsEnvironment(t)
+	cloud := awslocal.Start(t, &local)
+	cloud.Hurry()
+	t.Setenv("EXTAUTHZ_ENDPOINT_URL", cloud.URL)
+	stack := "test-" + strings.ToLower(rand.Text())
+	_, err := extauthz.Open(t.Context(), extauthz.Options{Stack: stack})
+	if missing := new(dynamostore.TableError); !errors.Is(err, extauthz.ErrNotDeployed) || !errors.As(err, &missing) {
+		t.Errorf("connecting to nothing: %v", err)
+	}
+	_, err = extauthz.Open(t.Context(), extauthz.Options{Stack: stack, Deploy: &extauthz.StackOptions{}})
+	if !errors.Is(err, extauthz.ErrNoAggregatorCode) {
+		t.Errorf("without the aggregator's code: %v", err)
+	}
+
+	l, err := deployStack(t.Context(), stack)
+	mustDo(t, err)
+	defer func() { mustDo(t, l.Close()) }()
+	status, err := l.Status(t.Context())
+	mustDo(t, err)
+	is(t, "the stack", status.StackStatus, "CREATE_COMPLETE")
+	is(t, "available", status.Available && status.Latency > 0, true)
+	mustDo(t, l.SetSystemDefaults(t.Context(), extauthz.PerDay("n", 5)))
+	mustDo(t, l.Do(t.Context(), extauthz.Request{Entity: "user", Resource: "api"}, func(context.Context, *extauthz.Lease) error { return nil }))
+
+	second := mustOpen(t, extauthz.Options{Stack: stack}) // connects
+	is(t, "left", left(t, second, "user", "api"), map[string]int64{"n": 4})
+	mustDo(t, l.DeleteStack(t.Context()))
+	status, err = l.Status(t.Context())
+	if err == nil || status.Available || status.StackStatus != "" || status.Stack != stack {
+		t.Errorf("deleted: %+v, %v", status, err)
+	}
+	if err := l.DeleteStack(t.Context()); !errors.Is(err, extauthz.ErrNotDeployed) {
+		t.Errorf("again: %v", err)
+	}
+	embedded := mustOpen(t, extauthz.Options{Embedded: true})
+	if err := embedded.DeleteStack(t.Context()); !errors.Is(err, extauthz.ErrNotDeployed) {
+		t.Errorf("embedded: %v", err)
 	}
 }

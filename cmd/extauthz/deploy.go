@@ -28,10 +28,11 @@ makes.`,
 	said := addParameters(c)
 	tags := c.Flags().StringArrayP("tag", "t", nil, "a tag of the stack, as in team=edge; again for more of them")
 	zip := c.Flags().String("aggregator-zip", "", "`file` with the aggregator's code in place of what this program has")
+	wait := c.Flags().Bool("wait", true, "wait until all is done")
 	noWait := c.Flags().Bool("no-wait", false, "don't wait for the last step")
 	addYes(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		d := stack.Declaration{Keep: true, Version: version, NoWait: *noWait}
+		d := stack.Declaration{Keep: true, Version: version, NoWait: *noWait || !*wait}
 		var err error
 		if d.Parameters, err = said(); err != nil {
 			return err

@@ -105,7 +105,7 @@ func squeeze(s string) string {
 func TestCommandsRun(t *testing.T) {
 	makefile := read(t, filepath.Join(root, "Makefile"))
 	scripts := ""
-	files, err := filepath.Glob(filepath.Join(root, "cmd/extauthz/testdata/script/*.txtar"))
+	files, err := filepath.Glob(filepath.Join(root, "cmd/extauthz/testdata/*/*.txtar"))
 	if err != nil {
 		t.Fatal(err)
 	}
