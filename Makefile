@@ -100,6 +100,7 @@ tools: envoy ## the real parts for demo and test, pinned by version and hash, in
 	  else echo "tools: no npm, so no local DynamoDB: the tests that need it say that they are skipped" >&2; fi
 	@tools/fetch $(TOOLS) tools/requirements-oldest.txt
 	@tools/fetch-aws $(TOOLS)
+	@tools/fetch-proxies $(TOOLS)
 	@tools/fetch-zaelimiter $(TOOLS)
 
 # What the demo needs of them.

@@ -105,9 +105,19 @@ func around(t *testing.T, services ...*service) *world {
 	for _, s := range services {
 		l.Services = append(l.Services, s.endpoint)
 	}
+	envoy := startEnvoy(t, "envoy.yaml.tmpl", l.Admin, l)
+	return &world{
+		service: services[0], envoy: envoy, client: newClient(t),
+		rateLimit: local(l.RateLimit), extAuthz: local(l.ExtAuthz), llm: local(l.LLM),
+	}
+}
+
+// startEnvoy starts Envoy with a template filled in.
+func startEnvoy(t *testing.T, file string, admin int, values any) *harness.Envoy {
+	t.Helper()
 	config := filepath.Join(t.TempDir(), "envoy.yaml")
 	var text strings.Builder
-	if err := template.Must(template.ParseFiles("testdata/envoy.yaml.tmpl")).Execute(&text, l); err != nil {
+	if err := template.Must(template.ParseFiles(filepath.Join("testdata", file))).Execute(&text, values); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(config, []byte(text.String()), 0o600); err != nil {
@@ -116,7 +126,7 @@ func around(t *testing.T, services ...*service) *world {
 
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	envoy, err := harness.StartEnvoy(ctx, harness.EnvoyConfig{Binary: envoyBinary(t), Config: config, AdminPort: l.Admin})
+	envoy, err := harness.StartEnvoy(ctx, harness.EnvoyConfig{Binary: envoyBinary(t), Config: config, AdminPort: admin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,15 +136,18 @@ func around(t *testing.T, services ...*service) *world {
 			t.Logf("Envoy's log:\n%s", envoy.Tail(40))
 		}
 	})
+	return envoy
+}
+
+// newClient makes a client of Envoy.
+func newClient(t *testing.T) *http.Client {
+	t.Helper()
 	client := &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 		Timeout:   20 * time.Second,
 	}
 	t.Cleanup(client.CloseIdleConnections)
-	return &world{
-		service: services[0], envoy: envoy, client: client,
-		rateLimit: local(l.RateLimit), extAuthz: local(l.ExtAuthz), llm: local(l.LLM),
-	}
+	return client
 }
 
 // endpoint is where Envoy finds the service: a port or a socket's path.

@@ -105,7 +105,42 @@ func start(t *testing.T, name string, change ...func(string) string) *example {
 func startFiles(t *testing.T, envoy, service string) *example {
 	t.Helper()
 	path := envoyBinary(t)
-	files, err := harness.CopyExample(envoy, service, t.TempDir(), &ports)
+	e := serve(t, envoy, service)
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	var err error
+	e.envoy, err = harness.StartEnvoy(ctx, harness.EnvoyConfig{Binary: path, Config: e.Envoy, AdminPort: e.Port(portEnvoyAdmin), Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		e.envoy.Kill()
+		if t.Failed() {
+			t.Logf("Envoy's log:\n%s", e.envoy.Tail(40))
+		}
+	})
+	return e
+}
+
+// envoyBinary finds Envoy, or skips the test and says why; where it has been
+// fetched on purpose, in CI and under make, it fails.
+func envoyBinary(t *testing.T) string {
+	t.Helper()
+	path, err := harness.FindEnvoy(root)
+	if errors.Is(err, harness.ErrNoEnvoy) && os.Getenv("CI") == "" && os.Getenv("EXTAUTHZ_TOOLS") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// serve wants a service's file to be valid without a warning, and starts the
+// service with a copy of it, beside one of a proxy's file.
+func serve(t *testing.T, proxy, service string) *example {
+	t.Helper()
+	files, err := harness.CopyExample(proxy, service, t.TempDir(), &ports)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,33 +159,9 @@ func startFiles(t *testing.T, envoy, service string) *example {
 			t.Logf("the service's log:\n%s", e.service.Tail(40))
 		}
 	})
-	e.envoy, err = harness.StartEnvoy(ctx, harness.EnvoyConfig{Binary: path, Config: e.Envoy, AdminPort: e.Port(portEnvoyAdmin), Workers: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		e.envoy.Kill()
-		if t.Failed() {
-			t.Logf("Envoy's log:\n%s", e.envoy.Tail(40))
-		}
-	})
 	e.client = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 20 * time.Second}
 	t.Cleanup(e.client.CloseIdleConnections)
 	return e
-}
-
-// envoyBinary finds Envoy, or skips the test and says why; where it has been
-// fetched on purpose, in CI and under make, it fails.
-func envoyBinary(t *testing.T) string {
-	t.Helper()
-	path, err := harness.FindEnvoy(root)
-	if errors.Is(err, harness.ErrNoEnvoy) && os.Getenv("CI") == "" && os.Getenv("EXTAUTHZ_TOOLS") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // validate wants `extauthz validate` to find nothing in a file.
@@ -180,7 +191,13 @@ type reply struct {
 // in turn.
 func (e *example) ask(t *testing.T, port int, path string, headers ...string) reply {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+e.addr(port)+path, nil)
+	return e.send(t, http.MethodGet, port, path, headers...)
+}
+
+// send is ask with a method.
+func (e *example) send(t *testing.T, method string, port int, path string, headers ...string) reply {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+e.addr(port)+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,10 +19,10 @@ type Example struct {
 	ports          map[int]int
 }
 
-// CopyExample copies an example's files, Envoy's and the service's, into the
-// folder to.
+// CopyExample copies an example's files, Envoy's (or another proxy's) and the
+// service's, into the folder to.
 func CopyExample(envoy, service, to string, free *Ports) (*Example, error) {
-	e := &Example{ports: map[int]int{}, Envoy: filepath.Join(to, "envoy.yaml"), Service: filepath.Join(to, "extauthz.yaml")}
+	e := &Example{ports: map[int]int{}, Envoy: filepath.Join(to, filepath.Base(envoy)), Service: filepath.Join(to, "extauthz.yaml")}
 	for from, path := range map[string]string{envoy: e.Envoy, service: e.Service} {
 		text, err := os.ReadFile(from) //nolint:gosec // the module's own file
 		if err != nil {
@@ -31,7 +31,7 @@ func CopyExample(envoy, service, to string, free *Ports) (*Example, error) {
 		if text, err = e.movePorts(text, free); err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(path, text, 0o600); err != nil {
+		if err := os.WriteFile(path, text, 0o600); err != nil { //nolint:gosec // in the caller's folder
 			return nil, fmt.Errorf("copying the example: %w", err)
 		}
 	}

@@ -76,7 +76,7 @@ var endpoints = map[string]func(t testing.TB, w *world, path string, headers ...
 func TestAnswers(t *testing.T) {
 	json := map[string]string{"content-type": "application/json"}
 	left := map[string]string{"ratelimit": `"requests";r=0;t=60`}
-	exceeded := with(json, "retry-after", "60", "ratelimit", `"requests";r=0;t=60`)
+	exceeded := with(json, "x-envoy-ratelimited", "true", "retry-after", "60", "ratelimit", `"requests";r=0;t=60`)
 	own := with(left, "content-type", "application/problem+json", "retry-after", "7", "x-reason", "limit")
 	for name, tc := range map[string]struct {
 		path, tenant string
