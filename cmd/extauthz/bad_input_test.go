@@ -31,7 +31,8 @@ func goodLines() map[string]string {
 		"entity reset": "alice -r api", "entity set-limits": "alice -l rpm:1", "entity set-parent": "alice --parent acme",
 		"entity set-tier": "alice silver", "entity show": "alice", "entity top-up": "alice -r api --add day:1",
 		"explain": "-c DIR/rules.yaml --domain d --descriptor k=v", "import zae-limiter": "--from theirs --from-endpoint-url http://127.0.0.1:1 --dry-run",
-		"limits apply": "-f DIR/good.yaml -y", "limits export": "", "limits plan": "-f DIR/good.yaml",
+		"import ratelimit": "DIR/ratelimit",
+		"limits apply":     "-f DIR/good.yaml -y", "limits export": "", "limits plan": "-f DIR/good.yaml",
 		"namespace delete": "other -y", "namespace list": "", "namespace orphans": "", "namespace purge": "ID -y",
 		"namespace recover": "ID", "namespace register": "third", "namespace show": "other",
 		"resource bypass": "api", "resource delete-defaults": "api -y", "resource disable": "api", "resource enable": "api",
@@ -182,10 +183,14 @@ func TestBadInput(t *testing.T) {
 	store, dir := embedstore.New(embedstore.Config{}), t.TempDir()
 	address := serveAdmin(t, store)
 	for name, text := range map[string]string{
-		"good.yaml":   "manager: ci\nsystem: {limits: {rpm: 9/min}}\n",
-		"rules.yaml":  "rules: []\n",
-		"broken.yaml": "manager: ci\nnonsense: {}\n",
+		"good.yaml":           "manager: ci\nsystem: {limits: {rpm: 9/min}}\n",
+		"rules.yaml":          "rules: []\n",
+		"broken.yaml":         "manager: ci\nnonsense: {}\n",
+		"ratelimit/edge.yaml": "domain: edge\n",
 	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 func newImport() *cobra.Command {
-	return group("import", "Limits from another system", "", newImportZaeLimiter())
+	return group("import", "Limits from another system", "", newImportZaeLimiter(), newImportRatelimit())
 }
 
 // importFlags say what is imported.

@@ -32,17 +32,31 @@ func LoadRatelimit(folder string, opts dropin.Options) (*dropin.Rules, *Report) 
 	return rules, report
 }
 
+// ReadRatelimit is [LoadRatelimit] for who wants the files as they were written.
+func ReadRatelimit(folder string, opts dropin.Options) ([]dropin.File, *Report) {
+	report := &Report{}
+	files, _ := readRatelimits(report, folder)
+	compileRatelimit(report, files, opts)
+	report.sort()
+	return files, report
+}
+
 // loadRatelimit is LoadRatelimit into a report that may have other problems.
 func loadRatelimit(report *Report, folder string, opts dropin.Options) (*dropin.Rules, Ratelimit) {
+	files, sum := readRatelimits(report, folder)
+	return compileRatelimit(report, files, opts), Ratelimit{Folder: folder, Sum: sum}
+}
+
+// readRatelimits reads the files of a folder, and makes their sum.
+func readRatelimits(report *Report, folder string) (files []dropin.File, sum string) {
 	texts, err := readFolder(folder)
 	if err != nil {
 		report.add(&Problem{Origin: folder, Message: err.Error(), Hint: "it is a folder of envoyproxy/ratelimit's files, whose names end in .yaml"})
-		return nil, Ratelimit{}
+		return nil, ""
 	}
 	if len(texts) == 0 {
 		report.add(&Problem{Origin: folder, Warning: true, Message: "no file's name ends in .yaml: nothing is limited"})
 	}
-	files := make([]dropin.File, 0, len(texts))
 	for _, f := range texts {
 		if r, ok := parseInto(report, f.path, f.text); ok && len(r.file.Faults) == 0 {
 			if file, ok := readRatelimit(r); ok {
@@ -50,17 +64,22 @@ func loadRatelimit(report *Report, folder string, opts dropin.Options) (*dropin.
 			}
 		}
 	}
+	return files, sumOf(texts)
+}
+
+// compileRatelimit compiles what was read; nil where anything is wrong with it.
+func compileRatelimit(report *Report, files []dropin.File, opts dropin.Options) *dropin.Rules {
 	rules, faults, warnings := dropin.Compile(files, opts)
 	for _, f := range faults {
 		report.add(&Problem{Pos: f.Pos, Width: f.Width, Message: f.Message, Hint: f.Hint})
 	}
 	if report.errors > 0 { // warnings may follow from an error
-		return nil, Ratelimit{}
+		return nil
 	}
 	for _, f := range warnings {
 		report.add(&Problem{Pos: f.Pos, Width: f.Width, Warning: true, Message: f.Message, Hint: f.Hint})
 	}
-	return rules, Ratelimit{Folder: folder, Sum: sumOf(texts)}
+	return rules
 }
 
 // folderFile is a file of a folder.

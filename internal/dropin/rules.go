@@ -20,6 +20,9 @@ type Rules struct {
 // slice is not to be changed.
 func (r *Rules) All() []*descriptors.Rule { return r.all }
 
+// Limits is how many descriptors have a limit, or are known to have none.
+func (r *Rules) Limits() int { return len(r.all) - 2*len(r.domains) } // two each for limits that calls bring
+
 // RoutingHeaders are none: this format sets no headers of requests.
 func (r *Rules) RoutingHeaders() []string { return nil }
 
