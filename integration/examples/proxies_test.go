@@ -27,9 +27,8 @@ const (
 	portBackend = 10002
 )
 
-// proxy starts an example's service and the proxy by that name, with arguments
-// for its file and for the folder that it is in.
-func proxy(t *testing.T, name, file string, arguments func(file, folder string) []string) *example {
+// proxyBinary finds nginx or Caddy, or skips the test and says why; in CI it fails.
+func proxyBinary(t *testing.T, name string) string {
 	t.Helper()
 	path, err := harness.FindProxy(root, name)
 	if errors.Is(err, harness.ErrNoProxy) && os.Getenv("CI") == "" {
@@ -38,6 +37,14 @@ func proxy(t *testing.T, name, file string, arguments func(file, folder string) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// proxy starts an example's service and the proxy by that name, with arguments
+// for its file and for the folder that it is in.
+func proxy(t *testing.T, name, file string, arguments func(file, folder string) []string) *example {
+	t.Helper()
+	path := proxyBinary(t, name)
 	e := serve(t, filepath.Join(folder, name, file), filepath.Join(folder, name, exampleService))
 	dir := filepath.Dir(e.Envoy)
 	p, err := harness.Start(harness.Command{

@@ -1,6 +1,7 @@
 package httpcheck
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -106,6 +107,24 @@ func (h *handler) health(w http.ResponseWriter) {
 func refuse(w http.ResponseWriter, calls *telemetry.Calls, reason string, code int, text string) {
 	calls.Refused(reason)
 	say(w, code, text)
+}
+
+// maxBody is the largest body that is read.
+const maxBody = 1 << 20
+
+// readBody reads what a request brings beside its headers. Where that can't be
+// done the request is refused.
+func readBody(w http.ResponseWriter, r *http.Request, calls *telemetry.Calls) (body []byte, ok bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if e := new(http.MaxBytesError); errors.As(err, &e) {
+		refuse(w, calls, telemetry.RefusedMalformed, http.StatusRequestEntityTooLarge, "the body is larger than 1 MiB")
+		return nil, false
+	}
+	if err != nil {
+		refuse(w, calls, telemetry.RefusedMalformed, http.StatusBadRequest, "the body can't be read")
+		return nil, false
+	}
+	return body, true
 }
 
 // fail answers where a service has given an error in place of a decision, which

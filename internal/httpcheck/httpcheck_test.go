@@ -235,6 +235,27 @@ func TestWhatIsAsked(t *testing.T) {
 	}
 }
 
+// TestBodies: rules see what a proxy sends of a body, which has a bound.
+func TestBodies(t *testing.T) {
+	w := newWorld(t, `{no_match: deny, rules: [{name: known, match: 'request.body == "a\u0000b"', action: allow}]}`, loopback...)
+	forwarded := []string{"X-Forwarded-Method", "POST", "X-Forwarded-Uri", "/"}
+	for _, target := range []string{"/check/", "/auth_request/", "/forward_auth"} {
+		for body, want := range map[string]int{"a\x00b": 200, "": 403, strings.Repeat("x", maxBody): 403, strings.Repeat("x", maxBody+1): 413} {
+			if r := w.ask(t, http.MethodPost, target, strings.NewReader(body), forwarded...); r.status != want {
+				t.Errorf("%s with %d bytes: %d, want %d", target, len(body), r.status, want)
+			}
+		}
+	}
+	short := "POST /check/ HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\nConnection: close\r\n\r\n"
+	if got := w.raw(t, short); got != "HTTP/1.1 400 Bad Request" {
+		t.Errorf("a length that is none: %q", got)
+	}
+	broken := "POST /check/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n"
+	if got := w.raw(t, broken); got != "HTTP/1.1 400 Bad Request" {
+		t.Errorf("a body that can't be read: %q", got)
+	}
+}
+
 // TestNoDecision: what isn't asked as it should be is never admitted.
 func TestNoDecision(t *testing.T) {
 	trusted := newWorld(t, "no_match: allow", loopback...)

@@ -1,8 +1,6 @@
 package httpcheck
 
 import (
-	"errors"
-	"io"
 	"net/http"
 
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
@@ -10,9 +8,6 @@ import (
 
 	"github.com/extauthz/extauthz/internal/telemetry"
 )
-
-// maxBody is the largest body that is read.
-const maxBody = 1 << 20
 
 // json decides about a RateLimitRequest in the JSON form of protos, and answers
 // with the RateLimitResponse in that form: 200, or 429 when it is over its
@@ -23,16 +18,12 @@ func (h *handler) json(w http.ResponseWriter, r *http.Request) {
 		refuse(w, h.cfg.RateLimitCalls, telemetry.RefusedMalformed, http.StatusMethodNotAllowed, "a RateLimitRequest is to be posted")
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if e := new(http.MaxBytesError); errors.As(err, &e) {
-		refuse(w, h.cfg.RateLimitCalls, telemetry.RefusedMalformed, http.StatusRequestEntityTooLarge, "the body is larger than 1 MiB")
+	body, ok := readBody(w, r, h.cfg.RateLimitCalls)
+	if !ok {
 		return
 	}
 	call := new(rlsv3.RateLimitRequest)
-	if err == nil {
-		err = protojson.Unmarshal(body, call)
-	}
-	if err != nil {
+	if err := protojson.Unmarshal(body, call); err != nil {
 		refuse(w, h.cfg.RateLimitCalls, telemetry.RefusedMalformed, http.StatusBadRequest, "the body is no RateLimitRequest: "+err.Error())
 		return
 	}

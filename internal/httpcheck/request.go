@@ -42,7 +42,13 @@ func (h *handler) forwardAuth(w http.ResponseWriter, r *http.Request) {
 
 // decide asks the service, and answers.
 func (h *handler) decide(w http.ResponseWriter, r *http.Request, from caller, a asked, to answer) {
-	response, err := h.cfg.Authorization.Check(r.Context(), h.checkRequest(r, from, a, to == toEnvoy))
+	content, ok := readBody(w, r, h.cfg.ExtAuthzCalls)
+	if !ok {
+		return
+	}
+	call := h.checkRequest(r, from, a, to == toEnvoy)
+	call.Attributes.Request.Http.RawBody = content
+	response, err := h.cfg.Authorization.Check(r.Context(), call)
 	if err != nil {
 		fail(w, err)
 		return
