@@ -67,6 +67,7 @@ func rounds(short, long int) int {
 type world struct {
 	service *service
 	envoy   *harness.Envoy
+	backend *harness.Backend
 	client  *http.Client
 
 	rateLimit, extAuthz, llm string // host:port of Envoy's listeners
@@ -97,17 +98,23 @@ func around(t *testing.T, services ...*service) *world {
 		Admin, RateLimit, ExtAuthz, LLM, Backend, GRPCBackend int
 		Services                                              []endpoint
 		TLS                                                   string // folder of the services' certificates; empty: they have none
+		Oldest                                                bool   // Envoy, which lacks filters
+		Costs                                                 []costOf
 	}
 	l := listeners{
 		Admin: freePort(t), RateLimit: freePort(t), ExtAuthz: freePort(t), LLM: freePort(t),
 		Backend: backend.HTTPPort(), GRPCBackend: backend.GRPCPort(), TLS: services[0].tls,
+		Oldest: os.Getenv("EXTAUTHZ_TEST_ENVOY") == "oldest",
+	}
+	if l.Costs = costs(); l.Oldest {
+		l.Costs = l.Costs[len(l.Costs)-1:]
 	}
 	for _, s := range services {
 		l.Services = append(l.Services, s.endpoint)
 	}
 	envoy := startEnvoy(t, "envoy.yaml.tmpl", l.Admin, l)
 	return &world{
-		service: services[0], envoy: envoy, client: newClient(t),
+		service: services[0], envoy: envoy, backend: backend, client: newClient(t),
 		rateLimit: local(l.RateLimit), extAuthz: local(l.ExtAuthz), llm: local(l.LLM),
 	}
 }
@@ -148,6 +155,19 @@ func newClient(t *testing.T) *http.Client {
 	}
 	t.Cleanup(client.CloseIdleConnections)
 	return client
+}
+
+// costOf says where Envoy reads what a response has cost, by the request's path.
+type costOf struct{ Path, Format string }
+
+// costs are the sources of a response's cost; the last is any other path's.
+func costs() []costOf {
+	return []costOf{
+		{"/json", "%DYNAMIC_METADATA(llm.usage:total_tokens)%"},
+		{"/sse", "%DYNAMIC_METADATA(llm.usage:total_tokens)%"},
+		{"/cel", "%CEL(int(response.headers['x-tokens']) * 2)%"},
+		{"/", "%RESP(x-tokens)%"},
+	}
 }
 
 // endpoint is where Envoy finds the service: a port or a socket's path.

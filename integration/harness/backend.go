@@ -3,9 +3,11 @@ package harness
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -19,12 +21,18 @@ const (
 	TokensUsed = "X-Tokens"
 )
 
+// Hold is the request header that has the backend answer only after Release.
+const Hold = "X-Hold"
+
 // Backend is what stands behind Envoy: over HTTP it answers 200 with the headers
 // that reached it, as JSON; over gRPC it serves the health service.
 type Backend struct {
 	http *httptest.Server
 	grpc *grpc.Server
 	addr net.Addr
+
+	held    atomic.Int64
+	release chan struct{}
 }
 
 // StartBackend starts a backend on two free ports of the loopback. The caller
@@ -34,7 +42,8 @@ func StartBackend() (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the backend: %w", err)
 	}
-	b := &Backend{http: httptest.NewServer(http.HandlerFunc(echo)), grpc: grpc.NewServer(), addr: l.Addr()}
+	b := &Backend{grpc: grpc.NewServer(), addr: l.Addr(), release: make(chan struct{})}
+	b.http = httptest.NewServer(http.HandlerFunc(b.answer))
 	healthpb.RegisterHealthServer(b.grpc, health.NewServer())
 	// Serve ends with Close, and has nothing to say that its clients don't see.
 	go func() { _ = b.grpc.Serve(l) }()
@@ -46,6 +55,12 @@ func (b *Backend) HTTPPort() int { return portOf(b.http.Listener.Addr()) }
 
 // GRPCPort is where it speaks gRPC.
 func (b *Backend) GRPCPort() int { return portOf(b.addr) }
+
+// Held is how many requests wait to be answered.
+func (b *Backend) Held() int { return int(b.held.Load()) }
+
+// Release answers all that are held, at once. It is called once.
+func (b *Backend) Release() { close(b.release) }
 
 // Close ends it at once.
 func (b *Backend) Close() {
@@ -61,12 +76,34 @@ func portOf(a net.Addr) int {
 	return 0
 }
 
-// echo answers with the request's headers.
-func echo(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	if n := r.Header.Get(WantTokens); n != "" {
-		w.Header().Set(TokensUsed, n)
+// answer answers with the request's headers, or, at /json and /sse, as a model's
+// server does.
+func (b *Backend) answer(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get(Hold) != "" {
+		b.held.Add(1)
+		select {
+		case <-b.release:
+		case <-r.Context().Done():
+		}
 	}
+	tokens := r.Header.Get(WantTokens)
+	kind, body := "application/json", fmt.Sprintf(`{"usage":{"prompt_tokens":1,"total_tokens":%s}}`, tokens)
+	switch r.URL.Path {
+	case "/json":
+	case "/sse":
+		kind = "text/event-stream"
+		body = fmt.Sprintf("data: {\"choices\":[]}\n\ndata: %s\n\ndata: [DONE]\n\n", body)
+	default:
+		if tokens != "" {
+			w.Header().Set(TokensUsed, tokens)
+		}
+		headers, err := json.Marshal(r.Header)
+		if err != nil { // a map of texts always can be written
+			headers = nil
+		}
+		body = string(headers)
+	}
+	w.Header().Set("Content-Type", kind)
 	// The client sees a body that is cut short.
-	_ = json.NewEncoder(w).Encode(r.Header)
+	_, _ = io.WriteString(w, body)
 }
