@@ -270,6 +270,7 @@ func TestUsageIsWhatWasCharged(t *testing.T) {
 			if diff := cmp.Diff(tr.used, got); diff != "" {
 				t.Errorf("charged (-), counted (+):\n%s", diff)
 			}
+			tr.checkSums(t)
 			// 8,000 there were, less 600, 100 came in a second, less 600, less 9,000.
 			if debt != 2100 {
 				t.Errorf("the deepest debt is %d, want 2100", debt)
@@ -278,6 +279,38 @@ func TestUsageIsWhatWasCharged(t *testing.T) {
 	}
 	if hours := slices.Sorted(maps.Keys(tr.used)); len(hours) != 4 {
 		t.Errorf("charged in %v", hours)
+	}
+}
+
+// checkSums compares the sums of days and months, of all entities as they are
+// found by day, with what was charged.
+func (tr *traffic) checkSums(t *testing.T) {
+	t.Helper()
+	var items []usage.Item
+	from := usage.HourOf(time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC))
+	err := tr.store.UsageOfAll(t.Context(), "default", from, from+48, func(found []dynamostore.Used) {
+		for i := range found {
+			items = append(items, found[i].Items()...)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for window, length := range map[usage.Window]int{usage.Daily: len("2026-11-30"), usage.Monthly: len("2026-11")} {
+		want, got := used{}, used{}
+		for hour, entities := range tr.used {
+			for entity, limits := range entities {
+				for limit, n := range limits {
+					want.add(hour[:length], entity, limit, n[0], n[1])
+				}
+			}
+		}
+		for _, x := range usage.Sum(items, window) {
+			got.add(x.From.String()[:length], x.Entity, x.Limit, x.Consumed.Tokens(), x.Admitted.Tokens())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("sums by %s: charged (-), counted (+):\n%s", window, diff)
+		}
 	}
 }
 
