@@ -126,6 +126,8 @@ func TestCommandsRun(t *testing.T) {
 						t.Errorf("%s:%d: the Makefile has no target %s", b.file, b.line, name)
 					}
 				}
+			} else if strings.HasPrefix(command, "aws ") && strings.HasSuffix(b.file, "/operations.md") {
+				continue // run by infra's TestAWSCommandsRun
 			} else if !strings.Contains(scripts, command) {
 				t.Errorf("%s:%d: no test script runs %s", b.file, b.line, command)
 			}
