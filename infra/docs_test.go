@@ -1,6 +1,7 @@
 package infra_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,12 +16,19 @@ func TestOperationsKnowTheTemplate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	docs, tpl := string(text), read(t)
+	docs, tpl, alarms := string(text), read(t), 0
 	for name, r := range tpl.Resources {
 		alarm, ok := strings.CutSuffix(name, "Alarm")
-		if ok && r.Type == "AWS::CloudWatch::Alarm" && !strings.Contains(docs, "\n| "+alarm+" |") {
+		if !ok || r.Type != "AWS::CloudWatch::Alarm" {
+			continue
+		}
+		alarms++
+		if !strings.Contains(docs, "\n| "+alarm+" |") {
 			t.Errorf("the alarm %s isn't explained", alarm)
 		}
+	}
+	if !regexp.MustCompile(fmt.Sprintf(`(?m)^alarms +%d +alarms`, alarms)).MatchString(docs) {
+		t.Errorf("the worked example has another number of alarms than the template, %d", alarms)
 	}
 	named := regexp.MustCompile("`([A-Z][a-z]+(?:[A-Z][a-z]+)+)(?:=[^`]*)?`").FindAllStringSubmatch(docs, -1)
 	if len(named) < 20 {

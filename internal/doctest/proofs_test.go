@@ -17,7 +17,7 @@ func TestProofsAreThere(t *testing.T) {
 	}
 	named := 0
 	folder := ""
-	for _, word := range regexp.MustCompile("`(?:cmd|internal|pkg|integration)[a-z/]*`|\\bTest[A-Z]\\w+").FindAllString(string(text), -1) {
+	for _, word := range regexp.MustCompile("`(?:cmd|infra|internal|pkg|integration)[a-z/]*`|\\bTest[A-Z]\\w+").FindAllString(string(text), -1) {
 		if strings.HasPrefix(word, "`") {
 			folder = strings.Trim(word, "`")
 			continue
