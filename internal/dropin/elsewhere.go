@@ -66,7 +66,7 @@ var elsewhere = []struct {
 		names: words("STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT"),
 	},
 	{
-		hint:  "answers say what they rest on in dynamic metadata, always",
+		hint:  "answers have dynamic metadata, unless `dynamic_metadata: false` is in the file of --config",
 		names: words("RESPONSE_DYNAMIC_METADATA"),
 	},
 	{
