@@ -40,8 +40,12 @@ func TestOptions(t *testing.T) {
 
 func TestInvalidOptions(t *testing.T) {
 	for _, o := range []Options{
-		{Embedded: true, Stack: "x"}, {Path: "x", Region: "eu-west-1"}, {Embedded: true, EndpointURL: "http://x"}, {Path: "x", Create: true},
-		{Embedded: true, Deploy: &StackOptions{}}, {Create: true, Deploy: &StackOptions{}},
+		{Embedded: true, Stack: "x"},
+		{Path: "x", Region: "eu-west-1"},
+		{Embedded: true, EndpointURL: "http://x"},
+		{Path: "x", Create: true},
+		{Embedded: true, Deploy: &StackOptions{}},
+		{Create: true, Deploy: &StackOptions{}},
 	} {
 		if _, err := Open(t.Context(), o); !errors.As(err, new(*InvalidOptionsError)) {
 			t.Errorf("%+v: %v", o, err)

@@ -40,6 +40,24 @@ func TestTheBinaryHoldsTheAggregator(t *testing.T) {
 	if n := len(zipped); n != said.Bytes || n > 10<<20 {
 		t.Errorf("the zip has %d bytes", n)
 	}
+	isProgram(t, zipped)
+	if out, err := exec.CommandContext(t.Context(), binary, "lambda-export", file).CombinedOutput(); err == nil {
+		t.Errorf("written over without being told: %s", out)
+	}
+
+	printed, err := exec.CommandContext(t.Context(), binary, "cfn-template").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	template, err := os.ReadFile(filepath.Join("..", "infra", "template.yaml"))
+	if err != nil || !bytes.Equal(printed, template) {
+		t.Errorf("cfn-template prints another template: %v", err)
+	}
+}
+
+// isProgram checks that a zip has what Lambda starts.
+func isProgram(t *testing.T, zipped []byte) {
+	t.Helper()
 	z, err := zip.NewReader(bytes.NewReader(zipped), int64(len(zipped)))
 	if err != nil {
 		t.Fatal(err)
@@ -55,17 +73,5 @@ func TestTheBinaryHoldsTheAggregator(t *testing.T) {
 	e, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil || e.Machine != elf.EM_AARCH64 {
 		t.Errorf("bootstrap: %v", err)
-	}
-	if out, err := exec.CommandContext(t.Context(), binary, "lambda-export", file).CombinedOutput(); err == nil {
-		t.Errorf("written over without being told: %s", out)
-	}
-
-	printed, err := exec.CommandContext(t.Context(), binary, "cfn-template").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	template, err := os.ReadFile(filepath.Join("..", "infra", "template.yaml"))
-	if err != nil || !bytes.Equal(printed, template) {
-		t.Errorf("cfn-template prints another template: %v", err)
 	}
 }

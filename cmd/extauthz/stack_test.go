@@ -110,12 +110,12 @@ func operator() {
 	}
 }
 
-func operate(ctx context.Context, o extauthz.Options, what string) error { //nolint:contextcheck // Close is bounded by itself
+func operate(ctx context.Context, o extauthz.Options, what string) error {
 	limiter, err := extauthz.Open(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = limiter.Close() }()
+	defer func() { _ = limiter.Close() }() //nolint:contextcheck // it is bounded by itself
 	if what == "delete" {
 		return limiter.DeleteStack(ctx)
 	}

@@ -174,22 +174,32 @@ func members(form url.Values, name, key, value string) map[string]string {
 	}
 }
 
-func (s *Server) createChangeSet(form url.Values) (*element, *fault) {
-	name := form.Get("StackName")
-	st := s.find(name)
-	set := &changeSet{create: form.Get("ChangeSetType") == create, body: form.Get("TemplateBody"), tags: members(form, "Tags", "Key", "Value")}
+// refuseChangeSet is why there can't be a change set of a stack; nil: there can.
+func refuseChangeSet(form url.Values, st *stack) *fault {
+	name, creates := form.Get("StackName"), form.Get("ChangeSetType") == create
+	invalid := func(message string) *fault { return &fault{"ValidationError", message} }
 	switch {
 	case form.Get("Capabilities.member.1") != "CAPABILITY_NAMED_IAM":
-		return nil, &fault{"InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_NAMED_IAM]"}
-	case st != nil && set.create && st.status != "REVIEW_IN_PROGRESS":
+		return &fault{"InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_NAMED_IAM]"}
+	case st != nil && creates && st.status != "REVIEW_IN_PROGRESS":
 		return invalid("Stack [" + name + "] already exists and cannot be created with the changeSet [" + form.Get("ChangeSetName") + "].")
-	case st == nil && !set.create:
+	case st == nil && !creates:
 		return invalid("Stack [" + name + "] does not exist")
 	case st != nil && st.busy():
 		return invalid("Stack:" + st.id + " is in " + st.doing.kind + "_IN_PROGRESS state and can not be updated.")
 	case st != nil && (strings.HasPrefix(st.status, "ROLLBACK") || strings.HasPrefix(st.status, "DELETE")):
 		return invalid("Stack:" + st.id + " is in " + st.status + " state and can not be updated.")
 	}
+	return nil
+}
+
+func (s *Server) createChangeSet(form url.Values) (*element, *fault) {
+	name := form.Get("StackName")
+	st := s.find(name)
+	if problem := refuseChangeSet(form, st); problem != nil {
+		return nil, problem
+	}
+	set := &changeSet{create: form.Get("ChangeSetType") == create, body: form.Get("TemplateBody"), tags: members(form, "Tags", "Key", "Value")}
 	t, err := parse(set.body)
 	if err != nil {
 		return invalid(err.Error())

@@ -59,6 +59,9 @@ func (st *stack) begin(o *operation) {
 				o.todo = append(o.todo, name)
 			}
 		}
+		if i := slices.Index(o.todo, "Table"); i > 0 { // much asks for its name
+			o.todo = slices.Insert(slices.Delete(o.todo, i, i+1), 0, "Table")
+		}
 	case remove:
 		o.todo = sorted(st.made)
 	}
@@ -79,8 +82,7 @@ func (st *stack) advance() {
 		return
 	}
 	if !o.begun {
-		o.begun = true
-		st.set(o.kind+"_IN_PROGRESS", "User Initiated")
+		st.look()
 		return
 	}
 	for range st.server.perAsk {
@@ -98,11 +100,15 @@ func (st *stack) advance() {
 	}
 }
 
-// look has what is under way be seen, the second time that it is looked for.
+// lag is how often it is looked for an operation in vain.
+const lag = 3
+
+// look has what is under way be seen, after a while.
 func (st *stack) look() {
-	if st.doing != nil && !st.doing.begun {
-		if st.doing.seen++; st.doing.seen > 1 {
-			st.advance()
+	if o := st.doing; o != nil && !o.begun {
+		if o.seen++; o.seen > lag {
+			o.begun = true
+			st.set(o.kind+"_IN_PROGRESS", "User Initiated")
 		}
 	}
 }

@@ -152,7 +152,8 @@ func (s *Server) Begin(name string) {
 	defer s.mu.Unlock()
 	st := s.find(name)
 	st.begin(&operation{kind: update, set: &changeSet{stack: st, template: st.template, values: st.values, tags: st.tags, body: st.body}})
-	st.advance()
+	st.doing.seen = lag
+	st.look()
 }
 
 // Protect sets or takes away a stack's own protection.

@@ -60,7 +60,7 @@ func (t *template) complete(given map[string]string) (map[string]string, error) 
 	}
 	for name, v := range given {
 		if _, ok := t.Parameters[name]; !ok {
-			return nil, fmt.Errorf("Parameters: [%s] do not exist in the template", name) //nolint:revive,staticcheck // CloudFormation's words
+			return nil, fmt.Errorf("Parameters: [%s] do not exist in the template", name) //nolint:staticcheck // CloudFormation's words
 		}
 		values[name] = v
 	}

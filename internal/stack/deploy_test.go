@@ -27,12 +27,7 @@ func TestDeploy(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"extauthz:stack": c.config.Name, "team": "edge"}, r.State.Tags); diff != "" {
 		t.Error(diff)
 	}
-	if c.plans[0].Kind != stack.Create || c.plans[0].Asks() || of(c.plans[0].Changes, "Aggregator") != "" || of(c.plans[0].Changes, "Table") != "Add" {
-		t.Errorf("the first step: %+v", c.plans[0])
-	}
-	if c.plans[1].Kind != stack.Update || c.plans[1].Asks() || of(c.plans[1].Changes, "Aggregator") != "Add" || of(c.plans[1].Changes, "Table") != "Modify False" {
-		t.Errorf("the second: %+v", c.plans[1])
-	}
+	twoSteps(t, c.plans)
 	if r.State.Parameters["DeletionProtection"] != "true" || r.State.Outputs["TableName"] != c.config.Name || r.State.Outputs["AggregatorName"] == "" {
 		t.Errorf("%+v", r.State)
 	}
@@ -41,14 +36,14 @@ func TestDeploy(t *testing.T) {
 	}
 	inOrder(t, c.events)
 
-	store, err := dynamostore.Open(t.Context(), dynamostore.Config{AWS: c.config.AWS, Table: c.config.Name, EndpointURL: c.URL, KeepWarm: -1, Register: []string{}})
-	must(t, err)
-	_, err = store.Namespace(t.Context(), "default")
-	must(t, errors.Join(err, store.Close()))
+	isRegistered(t, c)
 
 	again := c.deploy(t, d)
 	if again.Created || len(again.Changes) > 0 || len(c.plans) != 2 {
 		t.Errorf("again: %+v", again)
+	}
+	if got := c.Calls("DeleteChangeSet"); got != 1 {
+		t.Errorf("%d change sets without changes were removed", got)
 	}
 	d.Code = code(t, "2")
 	newer := c.deploy(t, d)
@@ -58,6 +53,26 @@ func TestDeploy(t *testing.T) {
 	if got := c.Objects(c.config.Name, "CodeBucket"); len(got) != 2 {
 		t.Errorf("the code: %q", got)
 	}
+}
+
+// twoSteps checks the plans of a new stack.
+func twoSteps(t *testing.T, plans []stack.Plan) {
+	t.Helper()
+	if plans[0].Kind != stack.Create || plans[0].Asks() || of(plans[0].Changes, "Aggregator") != "" || of(plans[0].Changes, "Table") != "Add" {
+		t.Errorf("the first step: %+v", plans[0])
+	}
+	if plans[1].Kind != stack.Update || plans[1].Asks() || of(plans[1].Changes, "Aggregator") != "Add" || of(plans[1].Changes, "Table") != "Modify False" {
+		t.Errorf("the second: %+v", plans[1])
+	}
+}
+
+// isRegistered checks that the first namespace is there.
+func isRegistered(t *testing.T, c *cloud) {
+	t.Helper()
+	store, err := dynamostore.Open(t.Context(), dynamostore.Config{AWS: c.config.AWS, Table: c.config.Name, EndpointURL: c.URL, KeepWarm: -1, Register: []string{}})
+	must(t, err)
+	_, err = store.Namespace(t.Context(), "default")
+	must(t, errors.Join(err, store.Close()))
 }
 
 // inOrder checks that events are told once, one after another, and that each
@@ -149,6 +164,12 @@ func TestLoss(t *testing.T) {
 			says(t, err, "would lose", c.config.Name)
 		}
 	}
+}
+
+// What comes and goes with the aggregator.
+func TestTheAggregatorComesAndGoes(t *testing.T) {
+	c := newCloud(t)
+	c.deploy(t, stack.Declaration{Code: code(t, "1")})
 	// What holds nothing and may be replaced is shown, and no question.
 	c.deploy(t, stack.Declaration{Keep: true, Parameters: map[string]string{"DeletionProtection": "false"}})
 	if p := c.last(); p.Asks() || of(p.Changes, "AggregatorMapping") != "Modify Conditional" {
