@@ -37,7 +37,12 @@ func TestDeploy(t *testing.T) {
 	inOrder(t, c.events)
 
 	isRegistered(t, c)
+	unchanged(t, c, d)
+}
 
+// unchanged deploys the same again, and then another code.
+func unchanged(t *testing.T, c *cloud, d stack.Declaration) {
+	t.Helper()
 	again := c.deploy(t, d)
 	if again.Created || len(again.Changes) > 0 || len(c.plans) != 2 {
 		t.Errorf("again: %+v", again)

@@ -89,7 +89,7 @@ func newStack(c Config) *Stack {
 	if c.Event == nil {
 		c.Event = func(Event) {}
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // its type is documented
+	transport := http.DefaultTransport.(*http.Transport).Clone() // as documented
 	s := &Stack{name: c.Name, config: c, transport: transport}
 	client := &http.Client{Transport: transport}
 	// CloudFormation throttles early and for long.
