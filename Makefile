@@ -86,6 +86,14 @@ bench-envoy: build envoy ## how much longer a request takes through Envoy than w
 bench-peers: build ## beside others; RATELIMIT=BINARY LIMITADOR=BINARY REDIS=BINARY, see bench/README.md
 	$(MAKE) -C bench peers
 
+.PHONY: bench-memory
+bench-memory: ## what buckets in the process take in memory; ARGS=-strict fails
+	$(MAKE) -C bench memory
+
+.PHONY: bench-scale
+bench-scale: ## simulate 1,000 processes, 10 million keys; tables, and plots in docs/plots
+	$(MAKE) -C bench scale
+
 .PHONY: lint
 lint: ## golangci-lint with .golangci.yml
 	$(LINT) run --build-tags integration ./...

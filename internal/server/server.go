@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,24 +52,18 @@ func Run(ctx context.Context, o Options) error {
 	return s.run(ctx)
 }
 
-// What is let pile up before the garbage is collected: with few live bytes and
-// much that is short-lived, collecting less often is what a faster service costs
-// in memory. GOGC in the environment says otherwise.
-const (
-	// GCPercent is the share of what is live.
-	GCPercent = 400
-	// heapFloor counts as live, so that a small service doesn't collect all the
-	// time: about 80 MiB pile up. It is never touched, so no memory backs it.
-	heapFloor = 16 << 20
-)
+// heapFloor counts as live, so that a small service doesn't collect garbage all
+// the time: about as much piles up before it does. It is never touched, so no
+// memory backs it. Beside what a large one holds it is little: there as much
+// piles up as is live, as Go has it. GOGC in the environment says otherwise.
+const heapFloor = 80 << 20
 
-// TuneGC sets both for the whole process, until the function that it returns
-// has been called.
+// TuneGC keeps the floor for the whole process, until the function that it
+// returns has been called.
 func TuneGC() (release func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
-	debug.SetGCPercent(GCPercent)
 	floor := make([]byte, heapFloor)
 	return func() { runtime.KeepAlive(floor) }
 }
