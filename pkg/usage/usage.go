@@ -13,7 +13,7 @@
 //	10:00  c 3000 -> 5000  hour 10:  3000-5000
 //	10:01  c 5000 -> 6000  hour 10:  3000-6000, and so when it is told again
 //
-// Days and months are sums of hours, made by whoever reads them.
+// Days and months are sums of hours, made on reading: see [Sum].
 //
 // The package imports pkg/ratelimit alone. Start reading at [Of] and
 // [Account.Merge].
