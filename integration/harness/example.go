@@ -12,8 +12,12 @@ import (
 // service's, whose ":8081" is moved to the loopback too.
 var examplePort = regexp.MustCompile(`(port_value: |127\.0\.0\.1:| ":)(\d+)`)
 
+// exampleTimeout finds what an example's Envoy waits for: the service's decisions,
+// and its health. A machine that is busy with tests isn't a service that has gone.
+var exampleTimeout = regexp.MustCompile(`\btimeout: (0\.25|1)s`)
+
 // Example is a copy of one of the examples, with each port of its files moved to
-// a free one, so that several run at once.
+// a free one, so that several run at once, and Envoy's patience stretched.
 type Example struct {
 	Envoy, Service string // paths of the copied files
 	ports          map[int]int
@@ -31,6 +35,7 @@ func CopyExample(envoy, service, to string, free *Ports) (*Example, error) {
 		if text, err = e.movePorts(text, free); err != nil {
 			return nil, err
 		}
+		text = exampleTimeout.ReplaceAll(text, []byte("timeout: 10s"))
 		if err := os.WriteFile(path, text, 0o600); err != nil { //nolint:gosec // in the caller's folder
 			return nil, fmt.Errorf("copying the example: %w", err)
 		}
