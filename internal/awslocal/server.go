@@ -32,6 +32,7 @@ type Server struct {
 	sets     map[string]*changeSet        // :: id -> set
 	buckets  map[string]map[string][]byte // :: name -> key -> object
 	failing  map[string]string            // :: resource -> reason
+	denied   string                       // an operation of DynamoDB
 	consumed map[string]float64           // :: metric -> in the last day
 	throttle int
 	calls    map[string]int // :: action -> how often it was asked for
@@ -57,6 +58,10 @@ func Start(t testing.TB, tables *ddblocal.Shared) *Server {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
+		case s.denies(r.Header.Get("X-Amz-Target")):
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"__type":"com.amazon.coral.service#AccessDeniedException","message":"not authorized"}`)
 		case r.Header.Get("X-Amz-Target") != "":
 			proxy.ServeHTTP(w, r)
 		case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
@@ -154,6 +159,28 @@ func (s *Server) Begin(name string) {
 	st.begin(&operation{kind: update, set: &changeSet{stack: st, template: st.template, values: st.values, tags: st.tags, body: st.body}})
 	st.doing.seen = lag
 	st.look()
+}
+
+// Deny denies an operation of DynamoDB; empty: none.
+func (s *Server) Deny(operation string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.denied = operation
+}
+
+func (s *Server) denies(target string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.denied != "" && strings.HasSuffix(target, "."+s.denied)
+}
+
+// Foreign makes a stack of somebody else's.
+func (s *Server) Foreign(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &stack{server: s, name: name, id: s.newID("stack", name), createdAt: time.Now(), made: map[string]*resource{}, template: new(template)}
+	s.stacks = append(s.stacks, st)
+	st.set("CREATE_COMPLETE", "")
 }
 
 // Protect sets or takes away a stack's own protection.

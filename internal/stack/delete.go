@@ -30,6 +30,9 @@ func (s *Stack) Delete(ctx context.Context, approve func(Loss) error) error {
 	if err != nil {
 		return err
 	}
+	if err := st.refuseForeign(); err != nil {
+		return err
+	}
 	if st.atWork() && st.Status != "DELETE_IN_PROGRESS" {
 		if st, _, err = s.follow(ctx, st.ID, ""); err != nil {
 			return err

@@ -69,8 +69,7 @@ const rounds = 12
 // Deploy has a stack be as it is declared, and registers the default namespace
 // in its table. What others do to the stack meanwhile is waited for; the last
 // declaration wins. It may be repeated after an interruption, and goes on from
-// there. The errors are an [*Error], one of pkg/dynamostore from the table, the
-// context's and AWS's.
+// there. The errors are an [*Error], the context's and AWS's.
 func (s *Stack) Deploy(ctx context.Context, d Declaration) (*Result, error) {
 	if d.Approve == nil {
 		d.Approve = careful
@@ -89,7 +88,7 @@ func (s *Stack) Deploy(ctx context.Context, d Declaration) (*Result, error) {
 		case err != nil:
 			return nil, err
 		case done:
-			return r, nil
+			return r, s.register(ctx)
 		}
 	}
 	return nil, &Error{Class: ErrFailed, What: fmt.Sprintf("others keep changing the stack %q", s.name), Hint: "try again when they are done"}
@@ -103,6 +102,8 @@ func (s *Stack) step(ctx context.Context, d *Declaration, r *Result) (done bool,
 		return false, s.create(ctx, d, r)
 	case err != nil:
 		return false, err
+	case !st.ours():
+		return false, st.refuseForeign()
 	case st.inReview():
 		return false, s.create(ctx, d, r)
 	case st.atWork():
@@ -221,9 +222,6 @@ func (s *Stack) update(ctx context.Context, d *Declaration, r *Result, st *State
 	if err != nil {
 		return false, err
 	}
-	if err := s.register(ctx); err != nil {
-		return false, err
-	}
 	set, err := s.prepare(ctx, types.ChangeSetTypeUpdate, d.Version, parameters, s.tags(d, st))
 	if err != nil {
 		return false, err
@@ -311,7 +309,10 @@ func (s *Stack) emptyRemoved(ctx context.Context, changes []Change) error {
 func (s *Stack) register(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("registering the namespace %q in the table %q: %w", ratelimit.DefaultNamespace, s.name, err)
+			err = &Error{
+				What: fmt.Sprintf("the stack %q is deployed, but the namespace %q could not be registered in its table", s.name, ratelimit.DefaultNamespace), Err: err,
+				Hint: fmt.Sprintf("extauthz namespace register %s --stack %s, with the policy administer", ratelimit.DefaultNamespace, s.name),
+			}
 		}
 	}()
 	store, err := dynamostore.Open(ctx, s.table())

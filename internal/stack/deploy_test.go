@@ -353,6 +353,41 @@ func TestRefused(t *testing.T) {
 	if _, err := s.Deploy(t.Context(), d); !errors.Is(err, refused) || c.Status(c.config.Name) != "" {
 		t.Errorf("%v, %s", err, c.Status(c.config.Name))
 	}
+	c.Foreign(c.config.Name)
+	if _, err := s.Deploy(t.Context(), d); !errors.Is(err, stack.ErrTaken) {
+		t.Error(err)
+	}
+	if err := s.Delete(t.Context(), nil); !errors.Is(err, stack.ErrTaken) || c.Status(c.config.Name) != "CREATE_COMPLETE" {
+		t.Error(err)
+	}
+	says(t, errors.New(strings.Join(s.Look(t.Context(), nil).Problems(), ";")), "is not one of this program's")
+}
+
+// Who may deploy and not write to the table gets a stack, and is told what is
+// missing.
+func TestNotRegistered(t *testing.T) {
+	c := newCloud(t)
+	c.Deny("TransactWriteItems")
+	d := stack.Declaration{Code: code(t, "1"), Approve: c.agree}
+	_, err := c.stack(t).Deploy(t.Context(), d)
+	says(t, err, "is deployed, but the namespace \"default\" could not be registered")
+	if e := new(stack.Error); !errors.As(err, &e) || !strings.Contains(e.Hint, "extauthz namespace register default --stack") {
+		t.Error(err)
+	}
+	st, err := c.stack(t).State(t.Context())
+	must(t, err)
+	if st.Outputs["AggregatorName"] == "" || st.Parameters["DeletionProtection"] != "true" {
+		t.Errorf("%+v", st)
+	}
+	c.Deny("")
+	c.deploy(t, d)
+	isRegistered(t, c)
+}
+
+// A table that no stack has keeps its name.
+func TestTakenByATable(t *testing.T) {
+	c := newCloud(t)
+	s := c.stack(t)
 	table, err := dynamostore.Open(t.Context(), dynamostore.Config{AWS: c.config.AWS, Table: c.config.Name, EndpointURL: c.URL, Create: true, KeepWarm: -1})
 	must(t, err)
 	must(t, table.Close())

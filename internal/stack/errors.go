@@ -18,8 +18,8 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrNoCode: the aggregator is wanted and there is no code for it.
 	ErrNoCode = errors.New("no code for the aggregator")
-	// ErrTaken: a table has the name, and no stack has the table.
-	ErrTaken = errors.New("a table without a stack has the name")
+	// ErrTaken: a table without a stack has the name, or a stack of others.
+	ErrTaken = errors.New("the name is taken")
 	// ErrFailed: CloudFormation could not do it.
 	ErrFailed = errors.New("failed")
 	// ErrProtected: something protects the stack from being deleted.
@@ -30,7 +30,7 @@ var (
 
 // Error is what went wrong, and what to do about it.
 type Error struct {
-	Class error  // one of those above
+	Class error  // one of those above, or nil
 	What  string // what went wrong
 	Hint  string // as a rule the next command to type
 	Err   error  // the cause, may be nil

@@ -126,6 +126,8 @@ func (s *Stack) follow(ctx context.Context, id, after string) (*State, []Event, 
 			return &State{ID: id, Status: "DELETE_COMPLETE"}, nil, nil
 		case err != nil:
 			return nil, nil, err
+		case st.Status == "DELETE_COMPLETE": // of a stack that was never made without an event
+			return st, nil, nil
 		case begun && !st.atWork() && !st.inReview():
 			err := tell()
 			return st, reasons, err

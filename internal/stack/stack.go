@@ -186,6 +186,23 @@ func (st *State) atWork() bool {
 // inReview reports whether nothing of the stack was made yet.
 func (st *State) inReview() bool { return st.Status == "REVIEW_IN_PROGRESS" }
 
+// ours reports whether the stack is one of the template, whoever deployed it.
+func (st *State) ours() bool {
+	_, has := st.Parameters[paramKey]
+	return has || st.Tags[tagStack] == st.Name
+}
+
+// refuseForeign is the error of a stack that isn't ours.
+func (st *State) refuseForeign() error {
+	if st.ours() {
+		return nil
+	}
+	return &Error{
+		Class: ErrTaken, What: fmt.Sprintf("the stack %q (%s) is not one of this program's", st.Name, st.Status),
+		Hint: "take another name; extauthz list says which are",
+	}
+}
+
 // leftover reports whether the stack is what a creation or a deletion that
 // failed has left: CloudFormation changes nothing of it any more.
 func (st *State) leftover() bool {
@@ -196,8 +213,8 @@ func (st *State) leftover() bool {
 	return false
 }
 
-// List are the stacks of this program in a region, by what CloudFormation
-// says of their tags. Of c the name isn't used.
+// List are the stacks of this program in a region: those with the tag that
+// Deploy gives them. Of c the name isn't used.
 func List(ctx context.Context, c Config) ([]*State, error) {
 	s := newStack(c)
 	defer s.Close()

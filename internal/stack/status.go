@@ -105,6 +105,8 @@ func (st *Status) Problems() []string {
 		return all
 	}
 	switch {
+	case !st.State.ours():
+		say("%s", st.State.refuseForeign())
 	case st.State.atWork():
 		say("CloudFormation is at work: %s waits for it", deploy)
 	case st.State.leftover():
