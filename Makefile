@@ -62,7 +62,7 @@ test: build tools ## everything: unit tests and a real Envoy with -race, fuzz ta
 	go test -race $(TESTFLAGS) -tags integration -timeout 60m ./integration/...
 	EXTAUTHZ_TEST_STORE=dynamodb go test -race $(TESTFLAGS) -tags integration -timeout 20m -skip "Demo|ShareATable|Recovery" ./integration
 	EXTAUTHZ_TEST_ENVOY=oldest go test -race $(TESTFLAGS) -tags integration -timeout 20m -run "$(CORE)" ./integration
-	EXTAUTHZ_TEST_ENVOY=oldest go test -race $(TESTFLAGS) -tags integration -timeout 20m -skip 'Fields|Override' ./integration/examples
+	EXTAUTHZ_TEST_ENVOY=oldest go test -race $(TESTFLAGS) -tags integration -timeout 20m -skip 'Fields|Override|README' ./integration/examples
 	tools/fuzz $(FUZZTIME)
 	for module in $(MODULES); do (cd $$module && go vet ./... && go test $(TESTFLAGS) ./...); done
 

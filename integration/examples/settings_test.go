@@ -3,6 +3,9 @@
 package examples
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,18 +29,19 @@ var mustSay = map[string][][]string{
 var mustExplain = []string{"timeout", "failure_mode", "circuit_breakers", "health_checks", "healthy_panic_threshold"}
 
 // TestExamplesSayTheirSettings wants what decides about the limiter's failure to
-// be written out in each configuration of Envoy, and explained beside it: the
-// defaults fail open after 20 ms.
+// be written out in each configuration of Envoy, those within Kubernetes' files
+// too, and explained beside it: the defaults fail open after 20 ms.
 func TestExamplesSayTheirSettings(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(folder, "*", exampleEnvoy))
+	files, err := filepath.Glob(filepath.Join(folder, "*", "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files: %v", len(files), err)
 	}
 	for _, file := range files {
-		var config map[string]any
-		readYAML(t, file, &config)
+		if filepath.Base(file) == exampleService {
+			continue
+		}
 		found := 0
-		walk(config, func(kind string, message map[string]any) {
+		walk(readYAML(t, file), func(kind string, message map[string]any) {
 			paths, ok := mustSay[kind]
 			if !ok {
 				return
@@ -49,10 +53,12 @@ func TestExamplesSayTheirSettings(t *testing.T) {
 				}
 			}
 		})
-		if found < 2 {
-			t.Errorf("%s: %d filters and clusters that ask the service, want one of each at least", file, found)
+		if filepath.Base(file) == exampleEnvoy {
+			if found < 2 {
+				t.Errorf("%s: %d filters and clusters that ask the service, want one of each at least", file, found)
+			}
+			explains(t, filepath.Join(filepath.Dir(file), "README.md"))
 		}
-		explains(t, filepath.Join(filepath.Dir(file), "README.md"))
 	}
 }
 
@@ -107,13 +113,23 @@ func hasOne(message map[string]any, paths []string) bool {
 	return false
 }
 
-func readYAML(t *testing.T, file string, into any) {
+// readYAML reads all documents of a file.
+func readYAML(t *testing.T, file string) []any {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.Unmarshal(text, into); err != nil {
-		t.Fatalf("%s: %v", file, err)
+	var all []any
+	for decoder := yaml.NewDecoder(bytes.NewReader(text)); ; {
+		var v any
+		err := decoder.Decode(&v)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		all = append(all, v)
 	}
 }
