@@ -44,3 +44,20 @@ for limit in open tight; do
 		echo "$name $answer $base $ours" | awk '{ printf "| %s, %s | %s | %s | %.2f |\n", $1, $2, $3, $4, $4 / $3 }'
 	done
 done
+
+# What everything that can be switched on takes: ten rules, all headers, metadata.
+echo
+echo "| | plain, k instr/call | ten rules and all headers, k instr/call | ratio |"
+echo "|---|--:|--:|--:|"
+for limit in open tight; do
+	answer=allowed
+	[ $limit = tight ] && answer=rejected
+	for authz in false true; do
+		flags="-limit $limit -authz=$authz"
+		name=RLS
+		[ $authz = true ] && name=ext_authz
+		plain=$(each "$flags" -- "$service" serve --config plain.yaml --grpc "127.0.0.1:$port" --metrics 127.0.0.1:0 --admin 127.0.0.1:0 --log-level error)
+		full=$(each "$flags" -- "$service" serve --config full.yaml --grpc "127.0.0.1:$port" --metrics 127.0.0.1:0 --admin 127.0.0.1:0 --log-level error)
+		echo "$name $answer $plain $full" | awk '{ printf "| %s, %s | %s | %s | %.2f |\n", $1, $2, $3, $4, $4 / $3 }'
+	done
+done

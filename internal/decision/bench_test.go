@@ -60,6 +60,7 @@ func httpOf(path string) func(tenant string) *descriptors.Request {
 	return func(tenant string) *descriptors.Request {
 		return &descriptors.Request{
 			Protocol: descriptors.ProtocolExtAuthz, Method: "GET", Path: path, Hits: 1,
+			ID: "14283501709013499195", Began: 1, // no two are attempts at one check
 			Headers: map[string]string{":path": path, "user-agent": "curl/8.5.0", "accept": "*/*", "x-tenant": tenant},
 		}
 	}
@@ -128,6 +129,7 @@ func benchDecide(b *testing.B, bc *benchCase, tenants int) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		i %= tenants
+		requests[i].Began++
 		if a := decider.Decide(b.Context(), policy, requests[i:i+1]); (a.Verdict == Allow) != bc.allowed {
 			b.Fatal(a.Verdict, a.Err)
 		}

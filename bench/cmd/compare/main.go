@@ -22,7 +22,8 @@ import (
 
 // options are the flags.
 type options struct {
-	extauthz, noop, config string
+	extauthz, noop         string
+	config, plain, full    string
 	levels                 []int
 	rounds, counted, conns int
 	warmup, duration       time.Duration
@@ -53,6 +54,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags.StringVar(&o.extauthz, "extauthz", "../bin/extauthz", "the service's binary")
 	flags.StringVar(&o.noop, "noop", "../bin/bench/noop", "the binary of the server that decides nothing")
 	flags.StringVar(&o.config, "config", "extauthz.yaml", "the service's configuration")
+	flags.StringVar(&o.plain, "plain", "plain.yaml", "the configuration of the plain path")
+	flags.StringVar(&o.full, "full", "full.yaml", "the configuration with everything switched on, compared with the plain path")
 	levels := flags.String("inflight", "16,64", "calls in flight, several levels between commas")
 	flags.IntVar(&o.conns, "conns", 1, "connections that they are spread over")
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds that measure time")

@@ -8,9 +8,21 @@ import (
 	"github.com/extauthz/extauthz/bench/internal/load"
 )
 
+// server is who is asked.
+type server uint8
+
+const (
+	noop    server = iota // decides nothing
+	service               // extauthz.yaml
+	plain                 // plain.yaml
+	full                  // full.yaml
+)
+
+var serverNames = [...]string{"no-op", "extauthz", "plain", "ten rules and all headers"}
+
 // scenario is what one run does.
 type scenario struct {
-	service  bool // else the server that decides nothing
+	server   server
 	protocol load.Protocol
 	reject   bool
 	tenants  int
@@ -23,24 +35,28 @@ const (
 	many = 10_000
 )
 
-// floor is the scenario that one of the service is compared with. What decides
-// nothing doesn't mind how many tenants there are.
+// floor is the scenario that one is compared with: what has everything switched
+// on with what has nothing, the service with what decides nothing, which doesn't
+// mind how many tenants there are.
 func (s scenario) floor() scenario {
-	s.service, s.tenants = false, many
+	if s.server == full || s.server == plain {
+		s.server = plain
+		return s
+	}
+	s.server, s.tenants = noop, many
 	return s
 }
 
+// compared reports whether the scenario is one that is compared with another.
+func (s scenario) compared() bool { return s != s.floor() }
+
 // name is a scenario's, without the number in flight.
 func (s scenario) name() string {
-	who := "no-op"
-	if s.service {
-		who = "extauthz"
-	}
 	tenants := "1 key"
 	if s.tenants != one {
 		tenants = fmt.Sprintf("%d keys", s.tenants)
 	}
-	return strings.Join([]string{s.protocol.String(), s.answer(), tenants, who}, ", ")
+	return strings.Join([]string{s.protocol.String(), s.answer(), tenants, serverNames[s.server]}, ", ")
 }
 
 func (s scenario) answer() string {
@@ -65,18 +81,27 @@ func plan(levels []int, only string) []scenario {
 	for _, inFlight := range levels {
 		for _, protocol := range []load.Protocol{load.RateLimit, load.ExtAuthz} {
 			for _, reject := range []bool{false, true} {
-				s := scenario{service: true, protocol: protocol, reject: reject, inFlight: inFlight}
-				group := []scenario{s.floor()}
-				for _, s.tenants = range []int{one, many} {
-					if strings.Contains(s.name(), only) {
-						group = append(group, s)
-					}
-				}
-				if len(group) > 1 || strings.Contains(group[0].name(), only) {
-					all = append(all, group...)
-				}
+				s := scenario{server: service, protocol: protocol, reject: reject, inFlight: inFlight}
+				all = append(all, group(s, []int{one, many}, only)...)
+				s.server = full
+				all = append(all, group(s, []int{one}, only)...)
 			}
 		}
+	}
+	return all
+}
+
+// group is a scenario with each number of tenants, after what it is compared with.
+func group(s scenario, tenants []int, only string) []scenario {
+	s.tenants = tenants[0]
+	all := []scenario{s.floor()}
+	for _, s.tenants = range tenants {
+		if strings.Contains(s.name(), only) {
+			all = append(all, s)
+		}
+	}
+	if len(all) == 1 && !strings.Contains(all[0].name(), only) {
+		return nil
 	}
 	return all
 }

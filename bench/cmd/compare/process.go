@@ -11,14 +11,15 @@ import (
 // servers are the processes under test.
 type servers struct {
 	*process.Group
-	service, accepting, rejecting *process.Process
+	accepting, rejecting *process.Process
+	services             [full + 1]*process.Process // :: server -> its process; none of noop
 }
 
 // of is the one that a scenario asks.
 func (s *servers) of(x scenario) *process.Process {
 	switch {
-	case x.service:
-		return s.service
+	case x.server != noop:
+		return s.services[x.server]
 	case x.reject:
 		return s.rejecting
 	}
@@ -29,21 +30,22 @@ func (s *servers) of(x scenario) *process.Process {
 // be stopped, also with an error.
 func startAll(ctx context.Context, o *options, stderr io.Writer) (*servers, error) {
 	s := &servers{Group: process.NewGroup(ctx, stderr)}
-	config, err := filepath.Abs(o.config)
-	if err != nil {
-		return s, err
-	}
-	for _, n := range []struct {
+	type start struct {
 		to         **process.Process
 		name, path string
 		args       []string
-	}{
-		{&s.service, "extauthz", o.extauthz, []string{
+	}
+	all := []start{{&s.accepting, "noop", o.noop, []string{"-reject=false"}}, {&s.rejecting, "noop", o.noop, []string{"-reject=true"}}}
+	for who, file := range map[server]string{service: o.config, plain: o.plain, full: o.full} {
+		config, err := filepath.Abs(file)
+		if err != nil {
+			return s, err
+		}
+		all = append(all, start{&s.services[who], "extauthz", o.extauthz, []string{
 			"serve", "--config", config, "--metrics", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", "warn",
-		}},
-		{&s.accepting, "noop", o.noop, []string{"-reject=false"}},
-		{&s.rejecting, "noop", o.noop, []string{"-reject=true"}},
-	} {
+		}})
+	}
+	for _, n := range all {
 		address, err := process.FreeAddress(ctx)
 		if err != nil {
 			return s, err
