@@ -161,7 +161,7 @@ func deniedChargeNothing(t *testing.T, remote *ratelimit.Remote, faults bool, se
 	var all sync.WaitGroup
 	for caller := range 8 {
 		all.Go(func() {
-			r := rand.New(rand.NewPCG(seed, uint64(caller)+1)) //nolint:gosec // reproducible
+			r := rand.New(rand.NewPCG(seed, uint64(caller)+1))
 			for range 25 {
 				ask(t.Context(), decider, policy, r, &told)
 			}
