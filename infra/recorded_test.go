@@ -3,7 +3,6 @@ package infra_test
 import (
 	"context"
 	"crypto/rand"
-
 	"fmt"
 	"net"
 	"net/http"

@@ -46,7 +46,7 @@ func (s *Session) Usage(ctx context.Context, q *UsageQuestion) ([]usage.Item, er
 		err := of.UsageOfAll(ctx, s.namespace, q.From, q.To, found)
 		return usage.Sum(items, q.Window), err
 	}
-	all, err := of.Store.Usage(ctx, s.namespace, q.Entity, q.From, q.To)
+	all, err := of.Usage(ctx, s.namespace, q.Entity, q.From, q.To)
 	found(all)
 	return usage.Sum(items, q.Window), err
 }

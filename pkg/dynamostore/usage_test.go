@@ -5,11 +5,36 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/extauthz/extauthz/pkg/usage"
 )
+
+// writeUsage writes the usage of a bucket in an hour, twice, as the aggregator does.
+func writeUsage(t *testing.T, s *Store, k *UsageKey, a usage.Account) {
+	t.Helper()
+	until := time.Now().Add(time.Hour)
+	for version := range int64(2) {
+		read, err := s.others.GetItem(t.Context(), UsageRead(s.table, k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, got, err := DecodeUsage(read.Item)
+		if err != nil || got != version {
+			t.Fatalf("version %d, want %d (%v)", got, version, err)
+		}
+		for _, in := range []*dynamodb.UpdateItemInput{UsageEnter(s.table, k, time.Hour), UsageWrite(s.table, k, a, version, until)} {
+			if _, err := s.others.UpdateItem(t.Context(), in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.others.UpdateItem(t.Context(), UsageWrite(s.table, k, a, version, until)); err == nil {
+			t.Fatal("a version was written twice")
+		}
+	}
+}
 
 func TestUsageIsReadAsWritten(t *testing.T) {
 	s, _ := newStore(t)
@@ -21,7 +46,6 @@ func TestUsageIsReadAsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := usage.HourOf(time.Date(2026, 11, 30, 22, 0, 0, 0, time.UTC))
-	until := time.Now().Add(time.Hour)
 	var want []Used
 	for i := range usage.Hour(5) {
 		k := UsageKey{NamespaceID: ns.ID, EntityID: "user%2F123", ResourceID: "gpt-4", Hour: first + i}
@@ -32,35 +56,14 @@ func TestUsageIsReadAsWritten(t *testing.T) {
 			{Born: -5, Slot: 1}: {Name: "rpm", Charged: usage.Spans{{From: 0, To: 3000}, {From: 5000, To: 6000}}, Returned: usage.Spans{{From: 0, To: 1000}}},
 			{Born: 7, Slot: 12}: {Name: "tpm", Charged: usage.Spans{{From: 1, To: 2}}, Debt: 77},
 		}
-		for version := range int64(2) {
-			read, err := s.others.GetItem(t.Context(), UsageRead(s.table, &k))
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, got, err := DecodeUsage(read.Item)
-			if err != nil || got != version {
-				t.Fatalf("version %d, want %d (%v)", got, version, err)
-			}
-			if _, err := s.others.UpdateItem(t.Context(), UsageEnter(s.table, &k, time.Hour)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.others.UpdateItem(t.Context(), UsageWrite(s.table, &k, a, version, until)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.others.UpdateItem(t.Context(), UsageWrite(s.table, &k, a, version, until)); err == nil {
-				t.Fatal("a version was written twice")
-			}
-		}
+		writeUsage(t, s, &k, a)
 		if i >= 1 && i < 4 {
 			want = append(want, Used{k, a.Totals()})
 		}
 	}
 	got, err := s.Usage(t.Context(), "default", "user/123", first+1, first+4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("written (-), read (+):\n%s", diff)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v: written (-), read (+):\n%s", err, diff)
 	}
 	got = nil
 	for _, days := range [][2]usage.Hour{{first - 48, first - 24}, {first + 1, first + 4}} {
@@ -71,12 +74,19 @@ func TestUsageIsReadAsWritten(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("written (-), read of all (+):\n%s", diff)
 	}
-	items := want[2].Items()
+}
+
+func TestUsedAsItems(t *testing.T) {
+	u := Used{
+		UsageKey{NamespaceID: "id", EntityID: "user%2F123", ResourceID: "gpt-4", Variant: "shadow:x", Hour: 7},
+		map[string]usage.Totals{"rpm": {Consumed: 4000, Admitted: 3000}, "tpm": {Consumed: 1, Admitted: 1, Debt: 77}},
+	}
+	items := u.Items()
 	slices.SortFunc(items, func(a, b usage.Item) int { return a.Order(&b) })
 	bucket := usage.Bucket{Entity: "user/123", Resource: "gpt-4", Variant: "shadow:x"}
 	if diff := cmp.Diff([]usage.Item{
-		{Bucket: bucket, Limit: "rpm", From: first + 3, To: first + 4, Totals: usage.Totals{Consumed: 4000, Admitted: 3000}},
-		{Bucket: bucket, Limit: "tpm", From: first + 3, To: first + 4, Totals: usage.Totals{Consumed: 1, Admitted: 1, Debt: 77}},
+		{Bucket: bucket, Limit: "rpm", From: 7, To: 8, Totals: usage.Totals{Consumed: 4000, Admitted: 3000}},
+		{Bucket: bucket, Limit: "tpm", From: 7, To: 8, Totals: usage.Totals{Consumed: 1, Admitted: 1, Debt: 77}},
 	}, items); diff != "" {
 		t.Errorf("as items:\n%s", diff)
 	}

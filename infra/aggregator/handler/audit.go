@@ -37,7 +37,7 @@ type days map[day]*lines
 // over.
 func (all days) add(k key, r *events.DynamoDBEventRecord, i int) error {
 	namespace, ok := strings.CutSuffix(k.pk, "/a")
-	if !ok {
+	if !ok || strings.Contains(namespace, "/") { // the bucket of an entity "a", say
 		return nil
 	}
 	text := r.Change.OldImage["event"]

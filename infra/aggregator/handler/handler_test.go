@@ -228,11 +228,14 @@ func TestExpiredEventsAreArchived(t *testing.T) {
 	third := expired("3", "01C", `{"id":"01C","at":"2026-08-02T00:00:00Z"}`)
 	purged := expired("4", "01D", `{"id":"01D","at":"2026-08-02T00:00:00Z"}`)
 	purged.UserIdentity = nil
-	bucketGone := expired("5", "b/gpt-4", "")
+	bucketGone := expired("5", "b/gpt-4", "no event")
 	bucketGone.Change.Keys["PK"] = events.NewStringAttribute("3q7xk2m9vd/e/user")
 
+	entityA := expired("6", "b/gpt-4", "no event")
+	entityA.Change.Keys["PK"] = events.NewStringAttribute("3q7xk2m9vd/e/a") // ends as an event's
+
 	for range 2 { // told again, it is the same
-		if failed := handle(t, s.Config, first, second, third, purged, bucketGone); failed != "" {
+		if failed := handle(t, s.Config, first, second, third, purged, bucketGone, entityA); failed != "" {
 			t.Fatalf("%s must come again", failed)
 		}
 	}
@@ -250,6 +253,9 @@ func TestExpiredEventsAreArchived(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("archived:\n%s", diff)
+	}
+	if letters := s.letters(t); len(letters) > 0 {
+		t.Errorf("dead letters: %v", letters)
 	}
 	s.Bucket = ""
 	if failed := handle(t, s.Config, first); failed != "" {
