@@ -44,11 +44,14 @@ func (p *principal) run(t *testing.T, lines ...string) {
 	}
 }
 
-// build builds the program.
+// build builds the program, unless EXTAUTHZ_BIN names it.
 func build(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds the program and runs it")
+	}
+	if binary := os.Getenv("EXTAUTHZ_BIN"); binary != "" {
+		return binary
 	}
 	binary := filepath.Join(t.TempDir(), "extauthz")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/extauthz").CombinedOutput(); err != nil {
