@@ -12,6 +12,7 @@ import (
 
 	"github.com/extauthz/extauthz/internal/config"
 	"github.com/extauthz/extauthz/internal/dropin"
+	"github.com/extauthz/extauthz/pkg/descriptors"
 )
 
 // TestRatelimitFaults holds the exact text of what is reported of folders of
@@ -92,35 +93,62 @@ func TestRatelimitSettings(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	without, _ := config.Parse("x.yaml", []byte("{}"), flags(t))
-	if without.Listen != (config.Listen{GRPC: ":8081", Metrics: ":9090", Admin: "127.0.0.1:6070"}) || without.Shadow || without.HeaderNames != nil || without.Log.Level != 0 {
-		t.Errorf("without the configuration they say something: %+v", without)
+	by := func(c *config.Config) settled {
+		return settled{c.Listen, c.Log.Level.String(), c.Shadow, len(c.ResponseHeaders), c.HeaderNames, c.Ratelimit.Folder}
+	}
+	if diff := cmp.Diff(settled{Listen: config.Listen{GRPC: ":8081", Metrics: ":9090", Admin: "127.0.0.1:6070"}, Level: "INFO", Headers: 3}, by(without)); diff != "" {
+		t.Errorf("without the configuration they say something, -want +got:\n%s", diff)
 	}
 	c, report := config.Parse("", nil, flags(t, "--ratelimit-config", "auto"))
 	if c == nil {
 		t.Fatal(report)
 	}
-	want := config.Listen{GRPC: ":9081", HTTP: "127.0.0.1:9080", Metrics: ":9090", Admin: "127.0.0.1:9070"}
-	if c.Listen != want || !c.Shadow || c.Log.Level.String() != "ERROR" || c.Ratelimit.Folder != folder {
-		t.Errorf("%+v", c)
-	}
-	wantNames := map[string]string{"x-ratelimit-limit": "X-Limit", "x-ratelimit-remaining": "RateLimit-Remaining", "x-ratelimit-reset": "RateLimit-Reset"}
-	if diff := cmp.Diff(wantNames, c.HeaderNames); diff != "" || len(c.ResponseHeaders) != 6 {
-		t.Errorf("%v, -want +got:\n%s", c.ResponseHeaders, diff)
+	names := map[string]string{"x-ratelimit-limit": "X-Limit", "x-ratelimit-remaining": "RateLimit-Remaining", "x-ratelimit-reset": "RateLimit-Reset"}
+	want := settled{config.Listen{GRPC: ":9081", HTTP: "127.0.0.1:9080", Metrics: ":9090", Admin: "127.0.0.1:9070"}, "ERROR", true, 6, names, folder}
+	if diff := cmp.Diff(want, by(c)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 	c, report = config.Parse("x.yaml", []byte(`{listen: {http: ":1"}, response_headers: []}`), flags(t, "--ratelimit-config", folder, "--grpc", ":2", "--log-level", "debug"))
 	if c == nil {
 		t.Fatal(report)
 	}
-	if c.Listen.HTTP != ":1" || c.Listen.GRPC != ":2" || c.Log.Level.String() != "DEBUG" || len(c.ResponseHeaders) != 0 {
-		t.Errorf("ours don't come first: %+v", c)
+	want = settled{config.Listen{GRPC: ":2", HTTP: ":1", Metrics: ":9090", Admin: "127.0.0.1:9070"}, "DEBUG", true, 0, names, folder}
+	if diff := cmp.Diff(want, by(c)); diff != "" {
+		t.Errorf("ours don't come first, -want +got:\n%s", diff)
 	}
-	before := c.ID()
+}
+
+// settled is what the variables have a say in.
+type settled struct {
+	Listen  config.Listen
+	Level   string
+	Shadow  bool
+	Headers int
+	Names   map[string]string
+	Folder  string
+}
+
+// TestRatelimitID: the configuration is another one when a file of the folder is.
+func TestRatelimitID(t *testing.T) {
+	folder := adopting(t)
+	t.Setenv("MERGE_DOMAIN_CONFIG", "true")
+	load := func() *config.Config {
+		c, report := config.Parse("x.yaml", []byte("{}"), flags(t, "--ratelimit-config", folder))
+		if c == nil {
+			t.Fatal(report)
+		}
+		return c
+	}
+	before := load()
+	if again := load(); again.ID() != before.ID() {
+		t.Errorf("%s, and again %s", before.ID(), again.ID())
+	}
 	if err := os.WriteFile(filepath.Join(folder, "c.yml"), []byte("domain: e\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sum, err := config.SumFolder(folder)
-	if after, _ := config.Parse("x.yaml", []byte("{}"), flags(t, "--ratelimit-config", folder)); err != nil || after.ID() == before || after.Ratelimit.Sum != sum {
-		t.Errorf("a file more: %s, before %s, %v", after.ID(), before, err)
+	after := load()
+	if sum, err := config.SumFolder(folder); err != nil || after.ID() == before.ID() || after.Ratelimit.Sum != sum {
+		t.Errorf("a file more: %s, before %s, %v", after.ID(), before.ID(), err)
 	}
 }
 
@@ -143,4 +171,45 @@ func TestRatelimitBesideOurs(t *testing.T) {
 	if _, report := config.LoadRatelimit(t.TempDir(), dropin.Options{Namespace: "default"}); report.Warnings() != 1 {
 		t.Errorf("a folder without files: %s", report)
 	}
+}
+
+// FuzzRatelimit: whatever is in a file, it is read or refused, and what is read is
+// asked and imported.
+func FuzzRatelimit(f *testing.F) {
+	for _, pattern := range []string{"testdata/ratelimit/*.txtar", "../dropin/dropintest/examples/*.txtar"} {
+		archives, err := filepath.Glob(pattern)
+		if err != nil || len(archives) == 0 {
+			f.Fatalf("no archives: %v", err)
+		}
+		for _, archive := range archives {
+			a, err := txtar.ParseFile(archive)
+			if err != nil {
+				f.Fatal(err)
+			}
+			for _, file := range a.Files {
+				f.Add(string(file.Data), "k", "v*")
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, text, key, value string) {
+		folder := t.TempDir()
+		if err := os.WriteFile(filepath.Join(folder, "a.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files, report := config.ReadRatelimit(folder, dropin.Options{Namespace: "default"})
+		rules, again := config.LoadRatelimit(folder, dropin.Options{Namespace: "default"})
+		if (rules == nil) != (again.Errors() > 0) || report.Errors() != again.Errors() {
+			t.Fatalf("rules %v, errors %d and %d", rules, report.Errors(), again.Errors())
+		}
+		if rules == nil {
+			return
+		}
+		entry := descriptors.Entry{Key: key, Value: value}
+		for _, domain := range []string{files[0].Domain.Value, "d"} {
+			rules.Trace(&descriptors.Request{Protocol: descriptors.ProtocolRateLimit, Domain: domain, Entries: []descriptors.Entry{entry, entry}, Hits: 1})
+		}
+		if c, report := config.Parse("imported.yaml", []byte(dropin.Import(files).Text), config.Options{}); c == nil {
+			t.Fatalf("%s\n%s", report, dropin.Import(files).Text)
+		}
+	})
 }

@@ -82,6 +82,7 @@ func like(parts []string, text string) bool {
 // tried twice: what a value led to is not left for what its key alone would.
 func (n *node) find(entries []descriptors.Entry) (*limit, string) {
 	var entity strings.Builder
+	entity.Grow(sizeOf(entries))
 	for i, e := range entries {
 		child, value := n.next(e)
 		if child == nil {
@@ -99,6 +100,7 @@ func (n *node) find(entries []descriptors.Entry) (*limit, string) {
 // entityOf is the entity of a descriptor for which no limit is looked up.
 func entityOf(entries []descriptors.Entry) string {
 	var entity strings.Builder
+	entity.Grow(sizeOf(entries))
 	for i, e := range entries {
 		if i > 0 {
 			entity.WriteByte(',')
@@ -106,6 +108,15 @@ func entityOf(entries []descriptors.Entry) string {
 		writeEntry(&entity, e.Key, e.Value)
 	}
 	return entity.String()
+}
+
+// sizeOf is how long the entity of entries is where nothing of them is escaped.
+func sizeOf(entries []descriptors.Entry) int {
+	n := 0
+	for i := range entries {
+		n += len(entries[i].Key) + len(entries[i].Value) + 2
+	}
+	return n
 }
 
 // writeEntry writes key=value so that no two lists of entries become one text.

@@ -75,7 +75,7 @@ func (r *Rules) charge(rule *descriptors.Rule, req *descriptors.Request, entity,
 	}
 	q.Key = key
 	c := descriptors.RuleCharge{Rule: rule, Independent: true}
-	c.Query, c.Cost = q, ratelimit.EachLimit(int64(req.Hits)) //nolint:gosec // it is no larger than MaxCost
+	c.Query, c.Cost = q, ratelimit.EachLimit(int64(req.Hits))
 	return descriptors.Outcome{Action: descriptors.Charge, Rule: rule, Charges: []descriptors.RuleCharge{c}}
 }
 
