@@ -58,14 +58,30 @@ func (s *switchable) Get(ctx context.Context, k ratelimit.Key) (ratelimit.State,
 
 func newWorld(t testing.TB, yaml string) *world {
 	t.Helper()
+	return newWorldOf(t, policyOf(t, yaml))
+}
+
+func policyOf(t testing.TB, yaml string) *decision.Policy {
+	t.Helper()
 	c, report := config.Parse("extauthz.yaml", []byte(yaml), config.Options{})
 	if err := report.Err(); err != nil {
 		t.Fatalf("%v\n%s", err, report)
 	}
-	return newWorldOf(t, &decision.Policy{
+	return &decision.Policy{
 		ID: c.Sum, Rules: c.Rules, Resolver: hierarchy.NewResolver(c.Namespace, c.Limits),
 		DenyNoMatch: c.DenyNoMatch, OnUnavailable: c.OnUnavailable, ResponseHeaders: c.ResponseHeaders, DynamicMetadata: c.DynamicMetadata,
-	})
+	}
+}
+
+// newServices are both services without a socket.
+func newServices(t testing.TB, yaml string) *Services {
+	t.Helper()
+	policy := policyOf(t, yaml)
+	limiter, err := ratelimit.New(ratelimit.Config{Store: embedstore.New(embedstore.Config{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }})
 }
 
 func newWorldOf(t testing.TB, policy *decision.Policy) *world {
