@@ -3,9 +3,16 @@
 package integration
 
 import (
+	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestHostileValues sends what a client may put into the header that names it.
@@ -86,4 +93,124 @@ func (w *world) admitted(t *testing.T, addr, name, tenant string, n int) int {
 		}
 	}
 	return passed
+}
+
+// repeating says again what a request says wherever an answer may.
+const repeating = `
+response_headers: [retry-after, ratelimit, ratelimit-policy, x-ratelimit-limit]
+rules:
+  - name: edge
+    match: domain == "edge"
+    entity: ${descriptor.tenant}
+    default_limits: {n: 1/day}
+    on_deny: {body: '{"tenant":"${descriptor.tenant}"}'}
+  - name: api
+    protocol: ext_authz
+    entity: ${request.headers["x-tenant"]} ${request.path}
+    default_limits: {n: 1/day}
+    on_allow: {headers: {x-entity: "${entity.id}", x-seen: "${request.headers['x-tenant']}", x-path: "${request.url_path}"}}
+    on_deny: {body: '<p>${request.path} ${request.headers["x-tenant"]}</p>', content_type: text/html}
+dynamic_metadata: true
+`
+
+// TestNoHeaderIsInjected sends, byte for byte, what would end a header's line
+// somewhere on its way: neither the client nor the backend sees a header that
+// wasn't set, and no second answer follows the first.
+func TestNoHeaderIsInjected(t *testing.T) {
+	w := newWorld(t, repeating)
+	decided := 0
+	for filter, addr := range w.filters() {
+		for i, c := range []struct{ path, tenant string }{
+			{"/", "a\r\n set-cookie: injected=1"},
+			{"/", "a\rset-cookie: injected=1"},
+			{"/", "a\x00b"},
+			{"/", "a%0d%0aset-cookie:%20injected=1%0d%0a%0d%0aHTTP/1.1%20200%20OK"},
+			{"/", `a\r\nset-cookie: injected=1`},
+			{"/", "a\u2028set-cookie: injected=1\u560d\u560aset-cookie: injected=1"},
+			{"/", "a\xe5\x98\x8d\xe5\x98\x8aset-cookie: injected=1\xff"},
+			{"/", "\t a \t b"},
+			{"/", strings.Repeat("\u560d\u560a", 5000)},
+			{"/", strings.Repeat("x", 70<<10)},
+			{"/%0d%0aset-cookie:%20injected=1", "path"},
+			{"/%0d%0aset-cookie:%20injected=1%0d%0a%0d%0a%3Cscript%3E", "path"},
+			{"/\u560d\u560aset-cookie:injected=1", "path"},
+			{"/?q=%0d%0aset-cookie:%20injected=1", "query"},
+			{"/?q=\xff\xfe", "query"},
+		} {
+			name := fmt.Sprintf("%s %d", filter, i)
+			request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\nx-tenant: %s\r\n\r\n", c.path, c.tenant)
+			for range 2 { // the second is over the limit
+				if w.injects(t, name, addr, request) {
+					decided++
+				}
+			}
+		}
+	}
+	if decided < 30 {
+		t.Errorf("only %d requests were decided: the others were refused by Envoy", decided)
+	}
+	w.noFaults(t)
+}
+
+// injects sends a request and looks at all that comes back; it reports whether
+// it was decided, and not refused by Envoy.
+func (w *world) injects(t *testing.T, name, addr, request string) bool {
+	t.Helper()
+	answer, body, rest := exchange(t, name, addr, request)
+	if len(rest) > 0 {
+		t.Errorf("%s: something follows the answer: %.100q", name, rest)
+	}
+	seen := http.Header{}
+	switch answer.StatusCode {
+	default:
+		t.Errorf("%s: %d %.100q", name, answer.StatusCode, body)
+	case 400, 431: // Envoy takes no such request
+		return false
+	case 429:
+	case 200:
+		if err := json.Unmarshal(body, &seen); err != nil {
+			t.Errorf("%s: the backend's answer: %v", name, err)
+		}
+	}
+	for where, headers := range map[string]http.Header{"the client": answer.Header, "the backend": seen} {
+		for header := range headers {
+			if strings.Contains(strings.ToLower(header), "cookie") {
+				t.Errorf("%s: %s sees the header %s: %q", name, where, header, headers[header])
+			}
+		}
+	}
+	for header, values := range answer.Header {
+		if text := strings.Join(values, " "); strings.Contains(text, "injected") {
+			t.Errorf("%s: %s is %.100q", name, header, text)
+		}
+	}
+	return true
+}
+
+// exchange sends a request byte for byte, and reads the answer and what follows
+// it; neither of one that Envoy refuses.
+func exchange(t *testing.T, name, addr, request string) (answer *http.Response, body, rest []byte) {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = io.WriteString(conn, request)
+	if err := errors.Join(err, conn.SetDeadline(time.Now().Add(20*time.Second))); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	reader := bufio.NewReader(conn)
+	if answer, err = http.ReadResponse(reader, nil); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if answer.StatusCode == 400 || answer.StatusCode == 431 { // it keeps the connection open for a second
+		return answer, nil, nil
+	}
+	body, err = io.ReadAll(answer.Body)
+	if err := errors.Join(err, answer.Body.Close()); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	rest, _ = io.ReadAll(reader) // that it is cut off is as good as an end
+	return answer, body, rest
 }
