@@ -156,14 +156,14 @@ func TestNoHeaderIsInjected(t *testing.T) {
 // it was decided, and not refused by Envoy.
 func (w *world) injects(t *testing.T, name, addr, request string) bool {
 	t.Helper()
-	answer, body, rest := exchange(t, name, addr, request)
+	status, header, body, rest := exchange(t, name, addr, request)
 	if len(rest) > 0 {
 		t.Errorf("%s: something follows the answer: %.100q", name, rest)
 	}
 	seen := http.Header{}
-	switch answer.StatusCode {
+	switch status {
 	default:
-		t.Errorf("%s: %d %.100q", name, answer.StatusCode, body)
+		t.Errorf("%s: %d %.100q", name, status, body)
 	case 400, 431: // Envoy takes no such request
 		return false
 	case 429:
@@ -172,16 +172,16 @@ func (w *world) injects(t *testing.T, name, addr, request string) bool {
 			t.Errorf("%s: the backend's answer: %v", name, err)
 		}
 	}
-	for where, headers := range map[string]http.Header{"the client": answer.Header, "the backend": seen} {
-		for header := range headers {
-			if strings.Contains(strings.ToLower(header), "cookie") {
-				t.Errorf("%s: %s sees the header %s: %q", name, where, header, headers[header])
+	for where, headers := range map[string]http.Header{"the client": header, "the backend": seen} {
+		for h := range headers {
+			if strings.Contains(strings.ToLower(h), "cookie") {
+				t.Errorf("%s: %s sees the header %s: %q", name, where, h, headers[h])
 			}
 		}
 	}
-	for header, values := range answer.Header {
+	for h, values := range header {
 		if text := strings.Join(values, " "); strings.Contains(text, "injected") {
-			t.Errorf("%s: %s is %.100q", name, header, text)
+			t.Errorf("%s: %s is %.100q", name, h, text)
 		}
 	}
 	return true
@@ -189,7 +189,7 @@ func (w *world) injects(t *testing.T, name, addr, request string) bool {
 
 // exchange sends a request byte for byte, and reads the answer and what follows
 // it; neither of one that Envoy refuses.
-func exchange(t *testing.T, name, addr, request string) (answer *http.Response, body, rest []byte) {
+func exchange(t *testing.T, name, addr, request string) (status int, header http.Header, body, rest []byte) {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
@@ -201,16 +201,18 @@ func exchange(t *testing.T, name, addr, request string) (answer *http.Response, 
 		t.Fatalf("%s: %v", name, err)
 	}
 	reader := bufio.NewReader(conn)
-	if answer, err = http.ReadResponse(reader, nil); err != nil {
+	answer, err := http.ReadResponse(reader, nil)
+	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	if answer.StatusCode == 400 || answer.StatusCode == 431 { // it keeps the connection open for a second
-		return answer, nil, nil
+	defer answer.Body.Close()
+	status, header = answer.StatusCode, answer.Header
+	if status == 400 || status == 431 { // it keeps the connection open for a second
+		return status, header, nil, nil
 	}
-	body, err = io.ReadAll(answer.Body)
-	if err := errors.Join(err, answer.Body.Close()); err != nil {
+	if body, err = io.ReadAll(answer.Body); err != nil {
 		t.Errorf("%s: %v", name, err)
 	}
 	rest, _ = io.ReadAll(reader) // that it is cut off is as good as an end
-	return answer, body, rest
+	return status, header, body, rest
 }
