@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
@@ -193,8 +194,8 @@ func TestWhatIsAsked(t *testing.T) {
 		want    *authv3.CheckRequest
 	}{
 		"Envoy": {
-			true, "POST", "/check/a//b/../%61?x=%20", append(forwarded, "Host", "api.example:1"),
-			request("POST", "https", "api.example:1", "/a//b/../%61?x=%20", "198.51.100.1", append(believed, "x-envoy-external-address", "192.0.2.7")...),
+			true, "POST", "/check/a//b/../%61|\"\xe9?x=%20", append(forwarded, "Host", "api.example:1"),
+			request("POST", "https", "api.example:1", "/a//b/../%61|\""+envoy.Text("\xe9")+"?x=%20", "198.51.100.1", append(believed, "x-envoy-external-address", "192.0.2.7")...),
 		},
 		"Envoy that isn't trusted": {
 			false, "GET", "/check/", append(forwarded, "Host", "api.example"),
@@ -232,6 +233,27 @@ func TestWhatIsAsked(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestDeadline: Envoy says how long it waits, and by then it has an answer.
+func TestDeadline(t *testing.T) {
+	w := newWorld(t, "no_match: allow", loopback...)
+	for value, most := range map[string]time.Duration{
+		"60000": time.Minute, "2147483647": 2147483647 * time.Millisecond, "": 0, "0": 0, "-1": 0, "1s": 0, "2147483648": 0,
+	} {
+		for endpoint, ask := range endpoints {
+			want := most
+			if endpoint != "/check" {
+				want = 0
+			}
+			if r := ask(t, w, "/", "X-Envoy-Expected-Rq-Timeout-Ms", value); r.status != http.StatusOK {
+				t.Errorf("%s, %q: %d", endpoint, value, r.status)
+			}
+			if left := w.asked.left; left > want || left < want-30*time.Second {
+				t.Errorf("%s, %q: %v left, want %v", endpoint, value, left, want)
+			}
+		}
 	}
 }
 

@@ -1,8 +1,11 @@
 package httpcheck
 
 import (
+	"context"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -18,7 +21,24 @@ type asked struct{ method, scheme, host, path string }
 // endpoint's.
 func (h *handler) check(w http.ResponseWriter, r *http.Request, path string, to answer) {
 	from := h.proxies.caller(r)
-	h.decide(w, r, from, asked{method: r.Method, scheme: schemeOf(r, from), host: r.Host, path: path}, to)
+	ctx := r.Context()
+	if timeout := patienceOf(r); to == toEnvoy && timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	h.decide(ctx, w, r, from, asked{method: r.Method, scheme: schemeOf(r, from), host: r.Host, path: path}, to)
+}
+
+// patienceOf is how long Envoy waits for an answer, which it says in each request;
+// 0 or less: nothing says it. A client that could would only hurry its own
+// decision, and Envoy keeps it from that.
+func patienceOf(r *http.Request) time.Duration {
+	n, err := strconv.ParseInt(r.Header.Get("X-Envoy-Expected-Rq-Timeout-Ms"), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
 }
 
 // forwardAuth decides about the request that X-Forwarded-Method, -Host and -Uri
@@ -35,20 +55,20 @@ func (h *handler) forwardAuth(w http.ResponseWriter, r *http.Request) {
 		refuse(w, h.cfg.ExtAuthzCalls, telemetry.RefusedMalformed, http.StatusBadRequest, "one X-Forwarded-Method and one X-Forwarded-Uri, a path, are needed")
 		return
 	}
-	h.decide(w, r, from, asked{
+	h.decide(r.Context(), w, r, from, asked{
 		method: method[0], scheme: schemeOf(r, from), host: r.Header.Get("X-Forwarded-Host"), path: uri[0],
 	}, toClient)
 }
 
 // decide asks the service, and answers.
-func (h *handler) decide(w http.ResponseWriter, r *http.Request, from caller, a asked, to answer) {
+func (h *handler) decide(ctx context.Context, w http.ResponseWriter, r *http.Request, from caller, a asked, to answer) {
 	content, ok := readBody(w, r, h.cfg.ExtAuthzCalls)
 	if !ok {
 		return
 	}
 	call := h.checkRequest(r, from, a, to == toEnvoy)
 	call.Attributes.Request.Http.RawBody = content
-	response, err := h.cfg.Authorization.Check(r.Context(), call)
+	response, err := h.cfg.Authorization.Check(ctx, call)
 	if err != nil {
 		fail(w, err)
 		return

@@ -39,10 +39,14 @@ type world struct {
 type recorder struct {
 	authv3.AuthorizationServer
 	last *authv3.CheckRequest
+	left time.Duration // until its deadline; 0: it has none
 }
 
 func (r *recorder) Check(ctx context.Context, call *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	r.last = call
+	r.last, r.left = call, 0
+	if deadline, ok := ctx.Deadline(); ok {
+		r.left = time.Until(deadline)
+	}
 	return r.AuthorizationServer.Check(ctx, call)
 }
 
