@@ -159,8 +159,10 @@ func (s *Stack) mayCreate(ctx context.Context, d *Declaration) error {
 	if d.Parameters[paramAggregator] != no && d.Code == nil {
 		return noCode()
 	}
-	_, err := dynamostore.Inspect(ctx, s.table())
-	if err == nil {
+	if _, err := dynamostore.Inspect(ctx, s.table()); err == nil {
+		if st, err := s.State(ctx); err == nil && !st.inReview() {
+			return errAgain // somebody else has made it just now
+		}
 		return &Error{
 			Class: ErrTaken, What: fmt.Sprintf("there is a table %q, and no stack that it belongs to", s.name),
 			Hint: "take another name, or import the table into a stack (docs/operations.md, Backup and restore)",

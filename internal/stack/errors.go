@@ -55,9 +55,15 @@ func isMissing(err error) bool {
 	return isValidation(err, "does not exist")
 }
 
+// errAgain says that what is there is to be looked at again.
+var errAgain = errors.New("something has changed meanwhile")
+
 // isBusy reports whether somebody else was faster: the stack is at work, or a
 // change set isn't of what it is now.
 func isBusy(err error) bool {
+	if errors.Is(err, errAgain) {
+		return true
+	}
 	var answer smithy.APIError
 	if errors.As(err, &answer) && (answer.ErrorCode() == "InvalidChangeSetStatus" || answer.ErrorCode() == "ChangeSetNotFound") {
 		return true
