@@ -3,6 +3,7 @@ package infra_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -123,21 +125,47 @@ func (p *principal) serve(t *testing.T) (ask func(method, user string) (int, err
 	}
 }
 
-// load asks a service about requests of many, at the same time.
-func load(t *testing.T, ask func(method, user string) (int, error)) {
+// load asks a service about requests of many, at the same time, and returns how
+// many of user-5 were admitted.
+func load(t *testing.T, ask func(method, user string) (int, error)) (admitted int64) {
 	t.Helper()
 	var wg sync.WaitGroup
+	var of5 atomic.Int64
 	for worker := range 4 {
 		wg.Go(func() {
 			for i := range 50 {
 				method := []string{http.MethodGet, http.MethodGet, http.MethodPut}[i%3]
-				if status, err := ask(method, fmt.Sprintf("user-%d", (worker+i)%10)); err != nil || status != http.StatusOK && status != http.StatusTooManyRequests {
+				user := fmt.Sprintf("user-%d", (worker+i)%10)
+				status, err := ask(method, user)
+				if err != nil || status != http.StatusOK && status != http.StatusTooManyRequests {
 					t.Errorf("%d, %v", status, err)
+				}
+				if status == http.StatusOK && user == "user-5" {
+					of5.Add(1)
 				}
 			}
 		})
 	}
 	wg.Wait()
+	return of5.Load()
+}
+
+// checkUsage compares the usage of user-5, as the command shows it, with what was
+// admitted.
+func (p *principal) checkUsage(t *testing.T, admitted int64) {
+	t.Helper()
+	out, err := p.command(t.Context(), "usage", "summary", "--entity", "user-5", "--resource", "gpt-4", "-o", "json").Output()
+	must(t, err)
+	var report struct {
+		Items []struct {
+			Limit, Variant string
+			Admitted       int64
+		}
+	}
+	must(t, json.Unmarshal(out, &report))
+	if len(report.Items) != 1 || report.Items[0].Limit != "rpm" || report.Items[0].Admitted != admitted || admitted == 0 {
+		t.Errorf("%d requests of user-5 were admitted; usage: %s", admitted, out)
+	}
 }
 
 // edits are commands that change what is in a namespace.
@@ -184,7 +212,7 @@ func TestPoliciesAgainstWhatIsAsked(t *testing.T) {
 	admin.run(t, edits()[:8]...)
 	editor := as("acme")
 	editor.run(t, edits()[8:]...)
-	load(t, ask)
+	admitted := load(t, ask)
 	load(t, askTheirs)
 	reader := as("acme")
 	reader.run(t, looks()...)
@@ -197,10 +225,11 @@ func TestPoliciesAgainstWhatIsAsked(t *testing.T) {
 	must(t, err)
 	cleaner := as("acme")
 	cleaner.run(t, "namespace list", "namespace show acme", "namespace orphans", "namespace purge -y "+gone, "namespace register gone", "namespace delete gone -y")
-	load(t, ask)
+	admitted += load(t, ask)
 	end()
 	endTheirs()
 	counted := aggregate(t, table)
+	as("acme").checkUsage(t, admitted)
 
 	served["acme"], served["other"] = service.take(t), theirs.take(t)
 	edited := slices.Concat(admin.take(t), editor.take(t))
