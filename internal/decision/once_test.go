@@ -133,6 +133,7 @@ func TestAttemptsAtTheSameTime(t *testing.T) {
 			store := &slowOnce{Store: embedstore.New(embedstore.Config{}), takes: 100 * time.Millisecond, fails: fails}
 			f := newFixture(t, store, hierarchy.Document{}, onceRules...)
 			f.policy.Timeout = time.Minute
+			f.decider.observer = nil // the fixture's is for one call at a time
 			first := make(chan Answer, 1)
 			go func() { first <- f.decide(check("1", 1, "/", "u")) }()
 			synctest.Wait()
