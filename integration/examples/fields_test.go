@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -132,18 +133,23 @@ func TestFieldsOfStatuses(t *testing.T) {
 	e, _, _ := startFields(t)
 	const port = 10000
 	for i, want := range []struct {
-		status          int
-		remaining, left string
-	}{{200, "1", "2"}, {200, "0", "4"}, {429, "0", "2"}} {
+		status    int
+		remaining string
+		reset     int // seconds: until the bucket is full, or until the request would pass
+	}{{200, "1", 120}, {200, "0", 240}, {429, "0", 120}} {
 		r := e.ask(t, port, "/", "x-tenant", "acme")
 		for name, value := range map[string]string{
-			"X-Ratelimit-Limit": `5, 5;w=10;name="some"`, "X-Ratelimit-Remaining": want.remaining, "X-Ratelimit-Reset": want.left,
+			"X-Ratelimit-Limit": `5, 5;w=600;name="some"`, "X-Ratelimit-Remaining": want.remaining,
 		} {
 			if got := r.header.Get(name); r.status != want.status || got != value {
 				t.Errorf("request %d: %d, %s: %s, want %d, %s", i+1, r.status, name, got, want.status, value)
 			}
 		}
-		r.wantMetadata(t, object{"rule": "ten-seconds", "entity": "acme", "resource": "ten-seconds", "limit": "some", "source": "store"})
+		reset, err := strconv.Atoi(r.header.Get("X-Ratelimit-Reset"))
+		if err != nil || reset > want.reset || reset < want.reset-20 {
+			t.Errorf("request %d: x-ratelimit-reset %s, want about %d", i+1, r.header.Get("X-Ratelimit-Reset"), want.reset)
+		}
+		r.wantMetadata(t, object{"rule": "ten-minutes", "entity": "acme", "resource": "ten-minutes", "limit": "some", "source": "store"})
 	}
 	e.wantStatuses(t, []int{200}, port, "/two", "x-tenant", "acme")
 	r := e.ask(t, port, "/two", "x-tenant", "acme")

