@@ -46,7 +46,7 @@ type Decider struct {
 
 // New makes a Decider; a nil observer counts nothing.
 func New(l Limiter, o Observer) *Decider {
-	return &Decider{limiter: l, observer: o, slots: make(chan struct{}, maxBehind), once: newOnce()}
+	return &Decider{limiter: l, observer: o, slots: make(chan struct{}, maxBehind), once: newOnce(maxAttempts)}
 }
 
 // Decide answers a call: one request for each descriptor of RLS, one in all for

@@ -66,7 +66,8 @@ func newFixture(t *testing.T, store ratelimit.Store, doc hierarchy.Document, rul
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, policy: &Policy{Rules: compiled, Resolver: hierarchy.NewResolver("default", doc)}}
+	// The timeout is for however busy the machine is.
+	f := &fixture{t: t, policy: &Policy{Rules: compiled, Resolver: hierarchy.NewResolver("default", doc), Timeout: time.Minute}}
 	f.decider = New(l, &f.watch)
 	return f
 }
@@ -223,7 +224,6 @@ func TestShadowsKeepNobodyWaiting(t *testing.T) {
 	strict.Name, strict.Enforce = text("strict"), text("0%")
 	store := held{embedstore.New(embedstore.Config{}), make(chan struct{})}
 	f := newFixture(t, store, hierarchy.Document{}, strict, perUser)
-	f.policy.Timeout = time.Minute // whatever the machine is busy with
 	ctx, cancel := context.WithCancel(t.Context())
 	f.want(f.decider.Decide(ctx, f.policy, []*descriptors.Request{descriptor("user", "a")}), Allow, "allowed")
 	cancel()

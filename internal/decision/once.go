@@ -37,8 +37,8 @@ type attempt struct {
 // maxAttempts is how many are remembered: several seconds of a busy process.
 const maxAttempts = 1 << 15
 
-func newOnce() *once {
-	seen, _ := simplelru.NewLRU[uint64, *attempt](maxAttempts, nil) // the only error is a size below 1
+func newOnce(most int) *once {
+	seen, _ := simplelru.NewLRU[uint64, *attempt](most, nil) // the only error is a size below 1
 	return &once{seed: maphash.MakeSeed(), seen: seen}
 }
 

@@ -132,7 +132,6 @@ func TestAttemptsAtTheSameTime(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := &slowOnce{Store: embedstore.New(embedstore.Config{}), takes: 100 * time.Millisecond, fails: fails}
 			f := newFixture(t, store, hierarchy.Document{}, onceRules...)
-			f.policy.Timeout = time.Minute
 			f.decider.observer = nil // the fixture's is for one call at a time
 			first := make(chan Answer, 1)
 			go func() { first <- f.decide(check("1", 1, "/", "u")) }()
@@ -161,11 +160,21 @@ func TestAttemptsAtTheSameTime(t *testing.T) {
 // What is remembered is bounded; what is forgotten is charged again.
 func TestAttemptsAreForgotten(t *testing.T) {
 	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, onceRules...)
+	f.policy.InProcess = true // no decision has a deadline
+	const most = 8
+	f.decider.once = newOnce(most)
 	f.decide(check("1", 1, "/", "u"))
-	for i := range maxAttempts {
-		f.decide(check(strconv.Itoa(i), 2, "/", strconv.Itoa(i)))
+	for i := range most {
+		f.want(f.decide(check("1", 1, "/", "u")), Allow, "allowed") // which is why it goes last
+		f.want(f.decide(check(strconv.Itoa(i), 2, "/", strconv.Itoa(i))), Allow, "allowed")
 	}
-	if n := f.decider.once.seen.Len(); n != maxAttempts {
+	if got := f.left("u", "user"); got != 4 {
+		t.Errorf("%d left, want 4", got)
+	}
+	for i := range most {
+		f.decide(check(strconv.Itoa(i), 3, "/", strconv.Itoa(i)))
+	}
+	if n := f.decider.once.seen.Len(); n != most {
 		t.Errorf("%d are remembered", n)
 	}
 	f.decide(check("1", 1, "/", "u"))
