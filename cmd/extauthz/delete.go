@@ -44,10 +44,10 @@ that. It may be repeated after an interruption.`,
 				if l.Items >= 0 {
 					result.Items = &l.Items
 				}
-				if *form == asTable || !yes {
+				if *form == asTable {
 					printLoss(c, &l)
 				}
-				return confirm(c, yes, fmt.Sprintf("delete the stack %s and all this, for ever?", shown(l.State.Name)))
+				return confirm(c, yes, fmt.Sprintf("delete the stack %s with all balances, limits, usage and audit, for ever?", shown(l.State.Name)))
 			})
 			switch {
 			case err != nil:

@@ -90,16 +90,32 @@ func approve(c *cobra.Command, form output, p stack.Plan) error {
 	if err != nil {
 		return err
 	}
-	if form == asTable || p.Asks() && !yes {
+	if form == asTable {
 		printPlan(c, &p)
 	}
 	switch {
 	case p.Kind == stack.Clear:
 		return confirm(c, yes, fmt.Sprintf("remove what is left of the stack %s (%s) and make it anew?", name, p.Stack.Status))
 	case p.Asks():
-		return confirm(c, yes, fmt.Sprintf("replace and remove this of the stack %s?", name))
+		return confirm(c, yes, fmt.Sprintf("replace or remove %s of the stack %s?", strings.Join(asked(&p), ", "), name))
 	}
 	return nil
+}
+
+// asked are the resources that a plan asks about, those that hold something
+// first.
+func asked(p *stack.Plan) []string {
+	var holding, others []string
+	for _, change := range p.Changes {
+		switch {
+		case !change.Asks():
+		case change.Holds() != "":
+			holding = append(holding, fmt.Sprintf("%s (%s)", change.Resource, change.Holds()))
+		default:
+			others = append(others, change.Resource)
+		}
+	}
+	return append(holding, others...)
 }
 
 func printPlan(c *cobra.Command, p *stack.Plan) {

@@ -114,9 +114,19 @@ func (s *Server) describeStacks(form url.Values) (*element, *fault) {
 			text("EnableTerminationProtection", truth(st.protected)),
 			instant("CreationTime", st.createdAt), instant("LastUpdatedTime", st.updatedAt),
 			pairs("Parameters", "ParameterKey", "ParameterValue", st.values),
-			pairs("Outputs", "OutputKey", "OutputValue", outputs), pairs("Tags", "Key", "Value", st.tags)))
+			pairs("Outputs", "OutputKey", "OutputValue", outputs), pairs("Tags", "Key", "Value", withOwn(st.tags))))
 	}
 	return node("", l, next), nil
+}
+
+// withOwn are tags with one of AWS's own, which nobody may set.
+func withOwn(tags map[string]string) map[string]string {
+	all := maps.Clone(tags)
+	if all == nil {
+		all = map[string]string{}
+	}
+	all["aws:of"] = "aws"
+	return all
 }
 
 func (s *Server) describeStackEvents(form url.Values) (*element, *fault) {
@@ -198,6 +208,11 @@ func (s *Server) createChangeSet(form url.Values) (*element, *fault) {
 	st := s.find(name)
 	if problem := refuseChangeSet(form, st); problem != nil {
 		return nil, problem
+	}
+	for k := range members(form, "Tags", "Key", "Value") {
+		if strings.HasPrefix(k, "aws:") {
+			return invalid("aws: prefixed tag key names are not allowed for external use.")
+		}
 	}
 	set := &changeSet{create: form.Get("ChangeSetType") == create, body: form.Get("TemplateBody"), tags: members(form, "Tags", "Key", "Value")}
 	t, err := parse(set.body)

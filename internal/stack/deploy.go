@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -191,6 +192,7 @@ func (s *Stack) tags(d *Declaration, st *State) map[string]string {
 	tags := map[string]string{}
 	if st != nil && d.Keep {
 		maps.Copy(tags, st.Tags)
+		maps.DeleteFunc(tags, func(key, _ string) bool { return strings.HasPrefix(key, "aws:") }) // AWS's own
 	}
 	maps.Copy(tags, d.Tags)
 	delete(tags, tagProtect)

@@ -24,7 +24,7 @@ func TestDeploy(t *testing.T) {
 	if !r.Created || !r.Waited || r.State.Status != "UPDATE_COMPLETE" {
 		t.Errorf("%+v", r)
 	}
-	if diff := cmp.Diff(map[string]string{"extauthz:stack": c.config.Name, "team": "edge"}, r.State.Tags); diff != "" {
+	if diff := cmp.Diff(map[string]string{"aws:of": "aws", "extauthz:stack": c.config.Name, "team": "edge"}, r.State.Tags); diff != "" {
 		t.Error(diff)
 	}
 	twoSteps(t, c.plans)
