@@ -86,13 +86,20 @@ func (a *actor) told(s *situation, jobs []*job, now instant) bool {
 }
 
 // read asks the store for all charges that only look and can be decided with a
-// first one.
+// first one. It counts as a write: who looks chooses the bucket too.
 func (a *actor) read(f *flight, head *job, now instant) {
 	f.kind, f.jobs = jobLook, nil
 	for _, j := range a.all(head) {
 		if j.looks() {
 			f.jobs = append(f.jobs, j)
 		}
+	}
+	if !a.engine.budget.take(now.steady, a.known && a.state.Exists) {
+		a.drop(f.jobs)
+		for _, j := range f.jobs {
+			a.fail(j, errBudget{}, now)
+		}
+		return
 	}
 	a.depart(f, now)
 	a.engine.env.get(a.key, func(s State, err error) { a.landed(f, s, err) })

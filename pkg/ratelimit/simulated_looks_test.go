@@ -91,6 +91,26 @@ func TestLooksShareARead(t *testing.T) {
 	}
 }
 
+// A flood of looks at buckets that nobody has reads no more than the process may
+// write, and the rest is for the fallback to answer.
+func TestLooksAreBounded(t *testing.T) {
+	w := newWorld(1)
+	p := w.process(simSlack, 0, 100)
+	end, i := w.clock.Add(10*time.Second), 0
+	var got tally
+	w.arrivals(1000, end, func(p *process) {
+		i++
+		p.request(simTarget(t, "new-"+time.Duration(i).String(), PerSecond("n", 50)), EachLimit(0), time.Second, &got)
+	})
+	w.run(end.Add(2 * time.Second))
+	if w.gets > 10*100+20 || got.admitted != w.gets || got.admitted+got.failed != got.requests {
+		t.Errorf("%d reads in 10 s of a process that may write 100 a second; %+v", w.gets, got)
+	}
+	if p.len() != 0 {
+		t.Errorf("%d actors are left", p.len())
+	}
+}
+
 // Looks among charges are decided too, whatever is on its way.
 func TestLooksAmongCharges(t *testing.T) {
 	w := newWorld(1)
