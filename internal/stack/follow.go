@@ -94,27 +94,37 @@ func eventOf(e *types.StackEvent) Event {
 // mustBegin is how long an operation that was accepted may take to be seen.
 const mustBegin = time.Minute
 
+// follower is what is known of an operation that is waited for.
+type follower struct {
+	s         *Stack
+	id, after string  // the stack's, and the newest event that was told
+	begun     bool    // something was told
+	reasons   []Event // what failed
+}
+
+// tell tells the events since the last time.
+func (f *follower) tell(ctx context.Context) error {
+	found, err := f.s.events(ctx, f.id, f.after)
+	for i := range found {
+		f.begun, f.after = true, found[i].id
+		f.s.config.Event(found[i])
+		if found[i].failure() {
+			f.reasons = append(f.reasons, found[i])
+		}
+	}
+	return err
+}
+
 // follow waits for the end of an operation, tells its events as they come, and
 // returns how the stack is then and what failed. after is the newest event
 // before it; empty: the operation is under way, and its events are told from
 // its beginning.
 func (s *Stack) follow(ctx context.Context, id, after string) (*State, []Event, error) {
-	var reasons []Event
-	begun, begin, patience, pause := after == "", time.Now(), 10, s.pause()
-	tell := func() error {
-		found, err := s.events(ctx, id, after)
-		for i := range found {
-			begun, after = true, found[i].id
-			s.config.Event(found[i])
-			if found[i].failure() {
-				reasons = append(reasons, found[i])
-			}
-		}
-		return err
-	}
+	f := &follower{s: s, id: id, after: after, begun: after == ""}
+	begin, patience, pause := time.Now(), 10, s.pause()
 	for {
 		// Before the state, or an end could be that of the operation before.
-		err := tell()
+		err := f.tell(ctx)
 		var st *State
 		if err == nil {
 			st, err = s.state(ctx, id)
@@ -127,11 +137,12 @@ func (s *Stack) follow(ctx context.Context, id, after string) (*State, []Event, 
 		case err != nil:
 			return nil, nil, err
 		case st.Status == "DELETE_COMPLETE": // of a stack that was never made without an event
-			return st, nil, nil
-		case begun && !st.atWork() && !st.inReview():
-			err := tell()
-			return st, reasons, err
-		case !begun && time.Since(begin) > mustBegin:
+			err := f.tell(ctx)
+			return st, nil, err
+		case f.begun && !st.atWork() && !st.inReview():
+			err := f.tell(ctx)
+			return st, f.reasons, err
+		case !f.begun && time.Since(begin) > mustBegin:
 			return nil, nil, &Error{Class: ErrFailed, What: fmt.Sprintf("CloudFormation has not begun with the stack %q", s.name), Hint: "extauthz status --name " + s.name}
 		}
 		if err := pause.wait(ctx); err != nil {
