@@ -53,28 +53,35 @@ func (a *actor) flyKind(head *job, now instant) bool {
 		a.read(f, head, now)
 		return true
 	}
+	return a.launch(f, &s, now)
+}
+
+// launch sends what is planned for a request's jobs, or finishes them where
+// there is nothing to send.
+func (a *actor) launch(f *flight, s *situation, now instant) bool {
 	f.wants = s.wants
 	asking := f.jobs
 	switch s.plan(&f.write) {
 	case verdictReshape:
 		f.jobs, f.wants = nil, nil
 	case verdictNothing:
-		a.drop(f.jobs)
-		for _, j := range f.jobs {
-			j.outcome = outcomeApplied
-			a.finish(j, &s)
-		}
+		a.finishAll(f, s, outcomeApplied)
 		return true
 	case verdictNever, verdictShort: // the view and the plan agree; a caller must not hang if they don't
-		a.drop(f.jobs)
-		for _, j := range f.jobs {
-			j.outcome = outcomeShort
-			a.finish(j, &s)
-		}
+		a.finishAll(f, s, outcomeShort)
 		return true
 	case verdictWrite:
 	}
 	return a.send(f, asking, now)
+}
+
+// finishAll finishes jobs for which nothing is sent.
+func (a *actor) finishAll(f *flight, s *situation, out outcome) {
+	a.drop(f.jobs)
+	for _, j := range f.jobs {
+		j.outcome = out
+		a.finish(j, s)
+	}
 }
 
 // told reports whether what is known of the bucket may decide charges that only
