@@ -78,16 +78,16 @@ func refused(path, message, hint string) *Report {
 // parse reads the tree of a text that goes by a path. Where it is too large
 // there is none, and the reader's report says so.
 func parse(path string, text []byte) (r *reader, ok bool) {
-	return parseInto(&Report{}, path, text)
+	return parseInto(&Report{}, path, text, yamltree.Parse)
 }
 
 // parseInto is parse for a report that may have problems of other files.
-func parseInto(report *Report, path string, text []byte) (r *reader, ok bool) {
+func parseInto(report *Report, path string, text []byte, parse func([]byte) *yamltree.File) (r *reader, ok bool) {
 	if len(text) > MaxBytes {
 		report.add(&Problem{Origin: path, Message: fmt.Sprintf("the file is larger than %d MiB", MaxBytes>>20)})
 		return &reader{name: path, report: report}, false
 	}
-	r = &reader{name: path, report: report, file: yamltree.Parse(text)}
+	r = &reader{name: path, report: report, file: parse(text)}
 	report.has(path, r.file)
 	for _, f := range r.file.Faults {
 		r.faultAt(f.At, f.Width, f.Message, f.Hint)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/extauthz/extauthz/internal/config/yamltree"
 	"github.com/extauthz/extauthz/internal/dropin"
 )
 
@@ -58,7 +59,7 @@ func readRatelimits(report *Report, folder string) (files []dropin.File, sum str
 		report.add(&Problem{Origin: folder, Warning: true, Message: "no file's name ends in .yaml: nothing is limited"})
 	}
 	for _, f := range texts {
-		if r, ok := parseInto(report, f.path, f.text); ok && len(r.file.Faults) == 0 {
+		if r, ok := parseInto(report, f.path, f.text, yamltree.ParseAliases); ok && len(r.file.Faults) == 0 {
 			if file, ok := readRatelimit(r); ok {
 				files = append(files, file)
 			}

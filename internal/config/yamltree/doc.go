@@ -1,7 +1,8 @@
 // Package yamltree reads a configuration file into a tree whose every scalar is
 // the text that was written, and whose every byte is known by its place in the
 // file. YAML itself is read by go.yaml.in/yaml/v3, into its tree of nodes and no
-// further: nothing is made a number, a boolean or null, and no alias is expanded.
+// further: nothing is made a number, a boolean or null, and by Parse no alias is
+// expanded.
 //
 // What a configuration doesn't need is a fault with an explanation: tags,
 // anchors, aliases, merge keys, complex keys, directives, second documents, keys
@@ -10,5 +11,6 @@
 // says in other words what to do about it.
 //
 // Reading takes time in proportion to the text. It imports the standard library
-// and that one library. Start reading at [Parse].
+// and that one library. [ParseAliases] is for files of others, which may have
+// anchors and what goes with them. Start reading at [Parse].
 package yamltree

@@ -13,9 +13,15 @@ import (
 
 // Parse reads a text. It never fails: what is wrong is in the file's Faults, in
 // the order of the text, and in its tree a bad node.
-func Parse(text []byte) *File {
+func Parse(text []byte) *File { return parse(text, false) }
+
+// ParseAliases is [Parse] for files of others, in which anchors, aliases and merge
+// keys stand for what they name.
+func ParseAliases(text []byte) *File { return parse(text, true) }
+
+func parse(text []byte, aliases bool) *File {
 	s := strings.ReplaceAll(strings.TrimPrefix(string(text), "\ufeff"), "\r\n", "\n")
-	f := &File{text: s, marks: marksOf(s), Root: &Node{Kind: KindBad}}
+	f := &File{text: s, marks: marksOf(s), Root: &Node{Kind: KindBad}, aliases: aliases}
 	if f.legible() && !f.directed() {
 		f.document()
 	}
@@ -107,9 +113,15 @@ func (f *File) node(y *yaml.Node, depth int) *Node {
 	n := &Node{At: f.at(y), text: f.text}
 	n.End = n.At
 	switch {
-	case y.Kind == yaml.ScalarNode && y.Style == 0 && y.Value == "" && y.Anchor == "":
+	case f.aliases && y.Kind == yaml.AliasNode:
+		return f.aliased(y, depth)
+	case isEmpty(y) && (f.aliases || y.Anchor == ""):
 		n.Kind = KindEmpty
 		return n
+	}
+	n.At = f.behindAnchor(n.At, y)
+	n.End = n.At
+	switch {
 	case f.decorated(n.At, y):
 		return n
 	case y.Kind == yaml.ScalarNode:
@@ -173,7 +185,12 @@ func (f *File) tag(at int) {
 func (f *File) entries(n *Node, y *yaml.Node, depth int) {
 	n.Entries = make([]Entry, 0, len(y.Content)/2)
 	first := make(map[string]*Node, len(y.Content)/2)
+	var merged []*Node
 	for i := 0; i+1 < len(y.Content); i += 2 {
+		if f.aliases && isMerge(y.Content[i]) {
+			merged = append(merged, f.node(y.Content[i+1], depth+1))
+			continue
+		}
 		key := f.key(y.Content[i])
 		if key.Kind == KindScalar {
 			if other := first[key.Value]; other != nil {
@@ -194,6 +211,9 @@ func (f *File) entries(n *Node, y *yaml.Node, depth int) {
 		}
 		n.End = max(key.End, value.End)
 	}
+	for _, m := range merged {
+		f.merge(n, m)
+	}
 }
 
 // key makes a node of a mapping's key: a scalar, or a bad one.
@@ -203,9 +223,11 @@ func (f *File) key(y *yaml.Node) *Node {
 	switch {
 	case strings.HasSuffix(before, "?") && len(before) < at:
 		f.fault(len(before)-1, 1, "complex keys are not used here", "write `key: value`")
+	case f.aliases && y.Kind == yaml.AliasNode:
+		f.fault(at, 1+len(y.Value), "an alias can't be a key", "write the text out")
 	case y.Kind == yaml.MappingNode || y.Kind == yaml.SequenceNode:
 		f.fault(at, 1, "a collection can't be a key", "put quotes around the text")
-	case y.Value == "<<" && y.Style == 0:
+	case isMerge(y):
 		f.fault(at, 2, "merge keys are not used here", "write the keys out")
 	default:
 		n := f.node(y, 1)

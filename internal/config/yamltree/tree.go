@@ -18,8 +18,11 @@ type File struct {
 	Faults []Fault // the first MaxFaults, in the order of the text
 	Found  int     // how many there are
 
-	text  string
-	marks []mark
+	text    string
+	marks   []mark
+	aliases bool // aliases are expanded
+	copied  int  // nodes that were made in place of aliases
+	within  int  // aliases that are being expanded, in each other
 }
 
 // Fault is something wrong with the text itself.
