@@ -49,8 +49,9 @@ func zippedProgram(version string) ([]byte, error) {
 }
 
 // Deployments on the stand-in of CloudFormation, as a user types them. A script
-// has the commands fail RESOURCE [REASON] and fill STACK RESOURCE KEY beside the
-// usual ones, and two versions of an aggregator, one.zip and two.zip.
+// has commands of its own beside the usual ones, two versions of an aggregator,
+// one.zip and two.zip, and a name for a table of its own, $LOOSE. All share one
+// DynamoDB: no two may have a stack of the same name.
 func TestStackScripts(t *testing.T) {
 	tables := new(ddblocal.Shared)
 	type key struct{}
@@ -58,9 +59,6 @@ func TestStackScripts(t *testing.T) {
 	commands := scriptCommands()
 	commands["fail"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		server(ts).Fail(args[0], strings.Join(args[1:], " "))
-	}
-	commands["fill"] = func(ts *testscript.TestScript, _ bool, args []string) {
-		server(ts).PutObject(args[0], args[1], args[2])
 	}
 	commands["consume"] = func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Consume(1_000_000, 200_000) }
 	commands["begin"] = func(ts *testscript.TestScript, _ bool, args []string) { server(ts).Begin(args[0]) }
@@ -70,7 +68,9 @@ func TestStackScripts(t *testing.T) {
 			s := awslocal.Start(e.T().(testing.TB), tables)
 			s.Hurry()
 			e.Values[key{}] = s
-			e.Vars = append(e.Vars, awsVars(s.URL)...)
+			loose := fmt.Sprintf("test-%d", time.Now().UnixNano())
+			e.Defer(func() { removeTable(s.URL, loose) })
+			e.Vars = append(append(e.Vars, "LOOSE="+loose), awsVars(s.URL)...)
 			for _, version := range []string{"one", "two"} {
 				zipped, err := zippedProgram(version)
 				if err := errors.Join(err, os.WriteFile(filepath.Join(e.WorkDir, version+".zip"), zipped, 0o600)); err != nil {
