@@ -28,8 +28,8 @@ import (
 // adminScripts runs the scripts of the admin commands on a store that prepare
 // makes for each.
 func adminScripts(t *testing.T, store string, prepare func(*testscript.Env) error) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/admin", RequireExplicitExec: true, Cmds: scriptCommands(),
+	runScripts(t, testscript.Params{
+		Dir: "testdata/admin",
 		Condition: func(cond string) (bool, error) { return cond == store, nil },
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, "LONG="+strings.Repeat("x", hierarchy.MaxName+1), "ESC=\x1b")

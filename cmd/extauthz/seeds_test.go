@@ -16,8 +16,8 @@ import (
 // the library.
 func TestGettingStarted(t *testing.T) {
 	started := func(t *testing.T, store string, setup func(*testscript.Env)) {
-		testscript.Run(t, testscript.Params{
-			Dir: "testdata/seeds", RequireExplicitExec: true, Cmds: scriptCommands(),
+		runScripts(t, testscript.Params{
+			Dir: "testdata/seeds",
 			Condition: func(cond string) (bool, error) { return cond == store, nil },
 			Setup: func(e *testscript.Env) error {
 				setup(e)

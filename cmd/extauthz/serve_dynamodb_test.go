@@ -17,8 +17,8 @@ import (
 func TestScriptsOnDynamoDB(t *testing.T) {
 	var local ddblocal.Shared
 	url := local.URL(t)
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/dynamodb", RequireExplicitExec: true, Cmds: scriptCommands(),
+	runScripts(t, testscript.Params{
+		Dir: "testdata/dynamodb",
 		Setup: func(e *testscript.Env) error {
 			table := "extauthz-test-" + strings.ToLower(rand.Text())
 			e.Defer(func() { removeTable(url, table) })

@@ -62,8 +62,8 @@ func TestStackScripts(t *testing.T) {
 	}
 	commands["consume"] = func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Consume(1_000_000, 200_000) }
 	commands["begin"] = func(ts *testscript.TestScript, _ bool, args []string) { server(ts).Begin(args[0]) }
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/stack", RequireExplicitExec: true, Cmds: commands,
+	runScripts(t, testscript.Params{
+		Dir: "testdata/stack", Cmds: commands,
 		Setup: func(e *testscript.Env) error {
 			s := awslocal.Start(e.T().(testing.TB), tables)
 			s.Hurry()
@@ -85,8 +85,8 @@ func TestStackScripts(t *testing.T) {
 // Deployments on moto, which makes what the template says.
 func TestStackOnMoto(t *testing.T) {
 	url := motolocal.Start(t, filepath.Join("..", ".."))
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/moto", RequireExplicitExec: true, Cmds: scriptCommands(),
+	runScripts(t, testscript.Params{
+		Dir: "testdata/moto",
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, awsVars(url)...)
 			return nil

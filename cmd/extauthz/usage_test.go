@@ -50,8 +50,8 @@ func usageTable(t *testing.T) (url, table string, flags []string) {
 // The commands that show usage, as a user types them.
 func TestUsageScripts(t *testing.T) {
 	url, table, _ := usageTable(t)
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/usage", RequireExplicitExec: true, Cmds: scriptCommands(),
+	runScripts(t, testscript.Params{
+		Dir: "testdata/usage",
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, "EXTAUTHZ_STACK="+table, "EXTAUTHZ_ENDPOINT_URL="+url,
 				"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true")
