@@ -59,22 +59,22 @@ func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Req
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	c := call{decide: d.limiter.Decide, credit: d.limiter.Credit, policy: p, now: start}
+	c := &call{limiter: d.limiter, policy: p, now: start}
 	if c.from = originOf(reqs); c.from.id != "" {
 		c.once = d.once
 	}
 	a := c.answer(ctx, reqs)
 	d.shadows(ctx, p, start, a.Parts)
 	if d.observer != nil {
-		d.observer.Decided(p, reqs, &a, d.limiter.Now().Sub(start))
+		d.observer.Decided(p, reqs, a, d.limiter.Now().Sub(start))
 	}
-	return a
+	return *a
 }
 
 // Look is what Decide would answer, without charging and without counting.
 func (d *Decider) Look(ctx context.Context, p *Policy, reqs []*descriptors.Request) Answer {
-	c := call{decide: d.limiter.Look, credit: d.limiter.Look, policy: p, now: d.limiter.Now()}
-	return c.answer(ctx, reqs)
+	c := &call{limiter: d.limiter, looks: true, policy: p, now: d.limiter.Now()}
+	return *c.answer(ctx, reqs)
 }
 
 // Wait waits until everything that was begun is decided. Decide must not be
@@ -135,11 +135,12 @@ type decider func(context.Context, ratelimit.Ask) (ratelimit.Decision, error)
 
 // call is one decision being made.
 type call struct {
-	policy         *Policy
-	decide, credit decider
-	now            time.Time
-	once           *once // nil: there is no other attempt
-	from           origin
+	policy  *Policy
+	limiter Limiter
+	looks   bool // charges and credits nothing
+	now     time.Time
+	once    *once // nil: there is no other attempt
+	from    origin
 
 	charges []ratelimit.Charge
 	rules   []*descriptors.Rule // :: index of charge -> its rule
@@ -152,31 +153,47 @@ type call struct {
 	denier *group  // the one that answers
 
 	lenient
+
+	answered Answer
+	one      one
 }
 
-func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) Answer {
-	a := Answer{Reason: ReasonNoMatch, Parts: make([]Part, len(reqs))}
-	c.first = make([]int, len(reqs)+1)
+// one is what most calls need: a request, a charge. It is allocated with them.
+type one struct {
+	parts   [1]Part
+	first   [2]int
+	charges [1]ratelimit.Charge
+	rules   [1]*descriptors.Rule
+}
+
+// answer makes the answer, which is the call's own.
+func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) *Answer {
+	a := &c.answered
+	a.Reason, a.Parts, c.first = ReasonNoMatch, c.one.parts[:], c.one.first[:]
+	c.charges, c.rules = c.one.charges[:0], c.one.rules[:0]
+	if len(reqs) != 1 {
+		a.Parts, c.first = make([]Part, len(reqs)), make([]int, len(reqs)+1)
+	}
 	for i, r := range reqs {
 		a.Parts[i].Outcome = c.policy.Rules.Evaluate(r)
 	}
 	replace(a.Parts)
 	for i := range a.Parts {
-		c.part(&a, &a.Parts[i])
+		c.part(a, &a.Parts[i])
 		c.first[i+1] = len(c.charges)
 	}
 	if len(c.charges) > MaxCharges {
-		c.deny(&a, Invalid, ReasonInvalid, nil, errTooMany)
+		c.deny(a, Invalid, ReasonInvalid, nil, errTooMany)
 	}
 	if a.Verdict != Allow { // what doesn't depend on it is charged all the same
 		c.keepApart()
 	}
 	if len(c.charges) > 0 {
-		c.charge(ctx, &a)
+		c.charge(ctx, a)
 	}
-	c.settleLenient(&a)
+	c.settleLenient(a)
 	if c.refunds {
-		c.giveBack(ctx, &a)
+		c.giveBack(ctx, a)
 	}
 	return a
 }
@@ -202,8 +219,8 @@ func (c *call) part(a *Answer, p *Part) {
 		c.deny(a, Invalid, ReasonInvalid, o.Rule, o.Err)
 	case descriptors.Charge:
 	}
-	for _, ch := range o.Charges {
-		ch.Required = c.policy.DenyNoMatch
+	for i := range o.Charges {
+		ch := &o.Charges[i]
 		if ch.Independent && c.alone == nil {
 			c.alone = make([]bool, len(c.charges), MaxCharges)
 		}
@@ -211,6 +228,7 @@ func (c *call) part(a *Answer, p *Part) {
 			c.alone = append(c.alone, ch.Independent)
 		}
 		c.charges = append(c.charges, ch.Charge)
+		c.charges[len(c.charges)-1].Required = c.policy.DenyNoMatch
 		c.rules = append(c.rules, ch.Rule)
 	}
 }
@@ -247,6 +265,14 @@ func (c *call) ask(ctx context.Context, charges []ratelimit.Charge) (ratelimit.D
 		return c.once.decide(ctx, c.from, c.askFor(charges), c.decide)
 	}
 	return c.decide(ctx, c.askFor(charges))
+}
+
+// decide has the limiter decide an ask, or say what it would.
+func (c *call) decide(ctx context.Context, a ratelimit.Ask) (ratelimit.Decision, error) {
+	if c.looks {
+		return c.limiter.Look(ctx, a)
+	}
+	return c.limiter.Decide(ctx, a)
 }
 
 func (c *call) askFor(charges []ratelimit.Charge) ratelimit.Ask {

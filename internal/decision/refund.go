@@ -20,7 +20,11 @@ func (c *call) giveBack(ctx context.Context, a *Answer) {
 		}
 		first[i+1] = len(credits)
 	}
-	d, err := c.credit(ctx, c.askFor(credits))
+	credit := c.limiter.Credit
+	if c.looks {
+		credit = c.limiter.Look
+	}
+	d, err := credit(ctx, c.askFor(credits))
 	if err != nil {
 		if len(c.charges) == 0 && a.Verdict == Allow { // the answer is about the refund alone
 			a.Reason, a.Source, a.Err = ReasonUnavailable, ratelimit.SourceFallback, err
