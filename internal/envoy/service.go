@@ -55,7 +55,7 @@ type requests struct {
 // requestPool is a pool of requests.
 type requestPool struct{ pool sync.Pool }
 
-// mostKept is how many requests are kept for the next call.
+// mostKept is how many requests, and entries of each, are kept for the next call.
 const mostKept = 16
 
 func (p *requestPool) get(n int) *requests {
@@ -73,11 +73,19 @@ func (p *requestPool) get(n int) *requests {
 	return r
 }
 
-// put takes requests back; nothing of the call is kept in them.
+// put takes requests back; nothing of the call is kept in them but room for
+// entries.
 func (p *requestPool) put(r *requests) {
 	if cap(r.all) > mostKept {
 		return
 	}
-	clear(r.all)
+	for i := range r.all {
+		entries := r.all[i].Entries
+		r.all[i] = descriptors.Request{}
+		if cap(entries) <= mostKept {
+			clear(entries)
+			r.all[i].Entries = entries[:0]
+		}
+	}
 	p.pool.Put(r)
 }
