@@ -1,9 +1,6 @@
 package ratelimit
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // batch is one decision on its way: the buckets that it concerns.
 type batch struct {
@@ -76,15 +73,26 @@ func (b *batch) workOf(t *Target, c *Charge, now Stamp, slack int64) int {
 
 // denied reports whether the charges can't all be admitted.
 func (b *batch) denied() bool {
-	return b.disabled || b.required || slices.ContainsFunc(b.works, func(w work) bool { return !w.settle && w.denied() })
+	return b.disabled || b.required || b.any(func(w *work) bool { return !w.settle && w.denied() })
 }
 
 // settled reports whether all that settles was booked.
 func (b *batch) settled() bool {
-	return !slices.ContainsFunc(b.works, func(w work) bool { return w.settle && !w.applied })
+	return !b.any(func(w *work) bool { return w.settle && !w.applied })
 }
 
 // cached reports whether what denies rests on states seen before.
 func (b *batch) cached() bool {
-	return slices.ContainsFunc(b.works, func(w work) bool { return w.denied() && w.cached })
+	return b.any(func(w *work) bool { return w.denied() && w.cached })
+}
+
+// any reports whether something is true of any work. A work is large: it is
+// looked at where it lies.
+func (b *batch) any(is func(w *work) bool) bool {
+	for i := range b.works {
+		if is(&b.works[i]) {
+			return true
+		}
+	}
+	return false
 }
