@@ -37,6 +37,26 @@ func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return unmarshal(buf.ReadOnlyData(), request)
 }
 
+// generated is a message that has code of its own to be written by. Those of
+// go-control-plane do where the program is built with the tag vtprotobuf, as `make
+// build` does; what they write means the same.
+type generated interface {
+	MarshalVTStrict() ([]byte, error)
+}
+
+// Marshal writes a message.
+func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
+	message, ok := v.(generated)
+	if !ok {
+		return c.CodecV2.Marshal(v)
+	}
+	wire, err := message.MarshalVTStrict()
+	if err != nil {
+		return nil, err
+	}
+	return mem.BufferSlice{mem.SliceBuffer(wire)}, nil
+}
+
 // requestOf is v as a request of one of the services, or nil.
 func requestOf(v any) proto.Message {
 	switch request := v.(type) {

@@ -2,22 +2,28 @@ package envoy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	"pgregory.net/rapid"
 )
 
@@ -294,6 +300,56 @@ func TestOddChecksAreReadAsTheStockDecoderDoes(t *testing.T) {
 			}
 			if diff := cmp.Diff(&want, &got, protocmp.Transform()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAnswersAreWrittenAsTheStockCodecWould: by generated code, where the program
+// has it, or without.
+func TestAnswersAreWrittenAsTheStockCodecWould(t *testing.T) {
+	metadata := protowire.AppendBytes(protowire.AppendTag(nil, rateLimitMetadata, protowire.BytesType), appendTextField(nil, metaRule, "r"))
+	limited := &rlsv3.RateLimitResponse{
+		OverallCode: rlsv3.RateLimitResponse_OVER_LIMIT,
+		Statuses: []*rlsv3.RateLimitResponse_DescriptorStatus{
+			{},
+			{
+				Code: rlsv3.RateLimitResponse_OVER_LIMIT,
+				CurrentLimit: &rlsv3.RateLimitResponse_RateLimit{
+					Name: "requests", RequestsPerUnit: 1<<32 - 1, Unit: rlsv3.RateLimitResponse_RateLimit_DAY, UnitMultiplier: wrapperspb.UInt32(2),
+				},
+				LimitRemaining: 3, DurationUntilReset: durationpb.New(time.Hour),
+			},
+		},
+		ResponseHeadersToAdd: headerValues([]header{{"retry-after", "5"}, {"x", ""}}),
+		RawBody:              []byte("no\x00"),
+	}
+	limited.ProtoReflect().SetUnknown(metadata)
+	for name, answer := range map[string]proto.Message{
+		"empty":         &rlsv3.RateLimitResponse{},
+		"limited":       limited,
+		"allowed":       &authv3.CheckResponse{Status: &rpcstatus.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{HeadersToRemove: []string{"a", "é"}}}},
+		"unavailable":   unavailableResponse(),
+		"of no service": structpb.NewStringValue("x"),
+		"denied": &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode_TooManyRequests}, Body: "{}", Headers: overwriteAll([]header{{"a", "b"}}),
+		}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, err := proto.Marshal(answer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wire, err := NewCodec().Marshal(answer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs, ours := answer.ProtoReflect().New().Interface(), answer.ProtoReflect().New().Interface()
+			if err := errors.Join(proto.Unmarshal(want, theirs), proto.Unmarshal(wire.Materialize(), ours)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(theirs, ours, protocmp.Transform()); diff != "" {
+				t.Errorf("(-stock +ours):\n%s", diff)
 			}
 		})
 	}
