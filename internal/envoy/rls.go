@@ -71,8 +71,9 @@ func rateLimitResponse(a *decision.Answer, p *decision.Policy, reqs []*descripto
 		OverallCode: codeOf(a.Verdict),
 		Statuses:    make([]*rlsv3.RateLimitResponse_DescriptorStatus, len(a.Parts)),
 	}
+	said := make([]said, len(a.Parts))
 	for i := range a.Parts {
-		response.Statuses[i] = descriptorStatus(&a.Parts[i])
+		response.Statuses[i] = said[i].about(&a.Parts[i])
 	}
 	headers := withChosen(make([]header, 0, usualHeaders), a, p)
 	if a.Verdict != decision.Allow {
@@ -89,19 +90,29 @@ func codeOf(v decision.Verdict) rlsv3.RateLimitResponse_Code {
 	return rlsv3.RateLimitResponse_OVER_LIMIT
 }
 
-// descriptorStatus is what Envoy makes its x-ratelimit headers of: until when
-// to wait where the limit is exceeded, else until the limit is full again.
-func descriptorStatus(p *decision.Part) *rlsv3.RateLimitResponse_DescriptorStatus {
-	s := &rlsv3.RateLimitResponse_DescriptorStatus{Code: codeOf(p.Verdict)}
+// said is what is said of one descriptor, allocated together.
+type said struct {
+	status     rlsv3.RateLimitResponse_DescriptorStatus
+	limit      rlsv3.RateLimitResponse_RateLimit
+	untilReset durationpb.Duration
+}
+
+// about is what Envoy makes its x-ratelimit headers of: until when to wait where
+// the limit is exceeded, else until the limit is full again.
+func (s *said) about(p *decision.Part) *rlsv3.RateLimitResponse_DescriptorStatus {
+	s.status.Code = codeOf(p.Verdict)
 	if l := p.Limit; l != nil {
-		s.CurrentLimit = currentLimit(&l.Limit)
-		s.LimitRemaining = saturate(l.Remaining())
+		if setLimit(&s.limit, &l.Limit) {
+			s.status.CurrentLimit = &s.limit
+		}
+		s.status.LimitRemaining = saturate(l.Remaining())
 		if seconds := resetSeconds(l, p.Verdict != decision.Allow); seconds > 0 {
-			s.DurationUntilReset = &durationpb.Duration{Seconds: seconds}
+			s.untilReset.Seconds = seconds
+			s.status.DurationUntilReset = &s.untilReset
 		}
 	}
-	sayAdopted(s, p)
-	return s
+	sayAdopted(&s.status, p)
+	return &s.status
 }
 
 // envoyUnits are Envoy's units of time, the longest first; months and years
@@ -117,21 +128,21 @@ var envoyUnits = [...]struct {
 	{time.Second, rlsv3.RateLimitResponse_RateLimit_SECOND},
 }
 
-// currentLimit is a limit as Envoy has it, nil where it can't be said. Its name
-// is configured text: Envoy puts it between quotes as it is.
-func currentLimit(l *ratelimit.Limit) *rlsv3.RateLimitResponse_RateLimit {
+// setLimit sets a limit as Envoy has it, and is false where it can't be said. Its
+// name is configured text: Envoy puts it between quotes as it is.
+func setLimit(to *rlsv3.RateLimitResponse_RateLimit, l *ratelimit.Limit) bool {
 	for _, u := range envoyUnits {
 		n := l.Period / u.period
 		if n < 1 || n > math.MaxUint32 || l.Period%u.period != 0 {
 			continue
 		}
-		limit := &rlsv3.RateLimitResponse_RateLimit{Name: l.Name, RequestsPerUnit: saturate(l.Rate), Unit: u.unit}
+		to.Name, to.RequestsPerUnit, to.Unit = l.Name, saturate(l.Rate), u.unit
 		if n > 1 {
-			limit.UnitMultiplier = wrapperspb.UInt32(uint32(n))
+			to.UnitMultiplier = wrapperspb.UInt32(uint32(n))
 		}
-		return limit
+		return true
 	}
-	return nil
+	return false
 }
 
 func saturate(n int64) uint32 {

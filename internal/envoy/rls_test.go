@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
@@ -264,7 +265,8 @@ func TestCurrentLimit(t *testing.T) {
 		{ratelimit.Custom("a", 1, 5, 14*24*hour), &limitOf{Name: "a", RequestsPerUnit: 5, Unit: rlsv3.RateLimitResponse_RateLimit_WEEK, UnitMultiplier: wrapperspb.UInt32(2)}},
 		{ratelimit.Custom("a", 1, 5, 1500*time.Millisecond), nil},
 	} {
-		if diff := cmp.Diff(tc.want, currentLimit(&tc.limit), protocmp.Transform()); diff != "" {
+		part := decision.Part{Limit: &ratelimit.LimitStatus{Limit: tc.limit}}
+		if diff := cmp.Diff(tc.want, new(said).about(&part).CurrentLimit, protocmp.Transform()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.limit, diff)
 		}
 	}
