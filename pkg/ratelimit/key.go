@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"unicode/utf8"
 )
 
 // Key is the identity of a bucket: a namespace, an entity, a resource and, for
@@ -192,10 +193,15 @@ func isAlnum(c byte) bool {
 	return c-'0' < 10 || c|0x20 >= 'a' && c|0x20 <= 'z'
 }
 
-// shown is what is kept of a raw part beside its encoded form.
+// shown is what is kept of a raw part beside its encoded form: of a long one the
+// beginning, which ends with a whole character.
 func shown(s string) string {
-	if len(s) > maxRaw {
-		return strings.Clone(s[:shownRaw]) // not the whole text behind it
+	if len(s) <= maxRaw {
+		return s
 	}
-	return s
+	end := shownRaw
+	for end > shownRaw-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return strings.Clone(s[:end]) // not the whole text behind it
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -103,6 +104,14 @@ func TestKeyKeepsLittleOfLongValues(t *testing.T) {
 	k := mustKey(t, "default", strings.Repeat("e", 60_000), "r", "")
 	if k.Entity() != strings.Repeat("e", shownRaw) || len(k.ID()) > 100 {
 		t.Errorf("entity of %d bytes, ID %q", len(k.Entity()), k.ID())
+	}
+	for _, c := range []struct{ entity, want string }{
+		{"e" + strings.Repeat("é", 300), "e" + strings.Repeat("é", 31)}, // byte 64 is within one
+		{strings.Repeat("\x80", 300), strings.Repeat("\x80", shownRaw-utf8.UTFMax)},
+	} {
+		if got := mustKey(t, "default", c.entity, "r", "").Entity(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }
 
