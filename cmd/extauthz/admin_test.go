@@ -29,7 +29,7 @@ import (
 // makes for each.
 func adminScripts(t *testing.T, store string, prepare func(*testscript.Env) error) {
 	runScripts(t, testscript.Params{
-		Dir: "testdata/admin",
+		Dir:       "testdata/admin",
 		Condition: func(cond string) (bool, error) { return cond == store, nil },
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, "LONG="+strings.Repeat("x", hierarchy.MaxName+1), "ESC=\x1b")

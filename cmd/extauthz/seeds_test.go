@@ -17,7 +17,7 @@ import (
 func TestGettingStarted(t *testing.T) {
 	started := func(t *testing.T, store string, setup func(*testscript.Env)) {
 		runScripts(t, testscript.Params{
-			Dir: "testdata/seeds",
+			Dir:       "testdata/seeds",
 			Condition: func(cond string) (bool, error) { return cond == store, nil },
 			Setup: func(e *testscript.Env) error {
 				setup(e)
