@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -33,8 +32,6 @@ type options struct {
 }
 
 func main() {
-	// Processes end with the thread that started them: see internal/process.
-	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	met, err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/extauthz/extauthz/bench/internal/process"
+	"github.com/extauthz/extauthz/integration/harness"
 )
 
 // servers are the processes under test.
@@ -29,7 +30,7 @@ func (s *servers) of(x scenario) *process.Process {
 // startAll starts the servers on free ports of loopback. What it returns is to
 // be stopped, also with an error.
 func startAll(ctx context.Context, o *options, stderr io.Writer) (*servers, error) {
-	s := &servers{Group: process.NewGroup(ctx, stderr)}
+	s := &servers{Group: process.NewGroup(stderr)}
 	type start struct {
 		to         **process.Process
 		name, path string
@@ -46,14 +47,14 @@ func startAll(ctx context.Context, o *options, stderr io.Writer) (*servers, erro
 		}})
 	}
 	for _, n := range all {
-		address, err := process.FreeAddress(ctx)
+		port, err := s.Free()
 		if err != nil {
 			return s, err
 		}
-		*n.to, err = s.Start(process.Command{Name: n.name, Address: address, Path: n.path, Args: append(n.args, "--grpc", address)})
-		if err != nil {
+		args := append(n.args, "--grpc", process.Address(port))
+		if *n.to, err = s.Start(port, harness.Command{Name: n.name, Path: n.path, Args: args}); err != nil {
 			return s, err
 		}
 	}
-	return s, s.Ready()
+	return s, s.Ready(ctx)
 }

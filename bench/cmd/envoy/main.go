@@ -14,9 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"text/template"
 	"time"
 
@@ -39,7 +37,6 @@ type options struct {
 }
 
 func main() {
-	runtime.LockOSThread() // see internal/process
 	var o options
 	flag.StringVar(&o.extauthz, "extauthz", "../bin/extauthz", "the service's binary")
 	flag.StringVar(&o.noop, "noop", "../bin/bench/noop", "the binary of the server that decides nothing")
@@ -74,39 +71,37 @@ type cluster struct {
 }
 
 func run(ctx context.Context, o *options) (err error) {
-	group := process.NewGroup(ctx, os.Stderr)
+	group := process.NewGroup(os.Stderr)
 	defer group.Stop()
-	ports := new(harness.Ports)
 	var clusters []cluster
-	for _, s := range []process.Command{
-		{Name: "extauthz", Path: o.extauthz, Args: []string{"serve", "--config", o.config, "--metrics", "", "--admin", "", "--log-level", "warn", "--grpc"}},
-		{Name: "noop", Path: o.noop, Args: []string{"-reject=false", "-grpc"}},
+	for _, c := range []harness.Command{
+		{Name: "extauthz", Path: o.extauthz, Args: []string{"serve", "--config", o.config, "--metrics", "", "--admin", "", "--log-level", "warn"}},
+		{Name: "noop", Path: o.noop, Args: []string{"-reject=false"}},
 	} {
-		port, err := ports.Free()
+		port, err := group.Free()
 		if err != nil {
 			return err
 		}
-		s.Address = "127.0.0.1:" + strconv.Itoa(port)
-		s.Args = append(s.Args, s.Address)
-		if _, err := group.Start(s); err != nil {
+		c.Args = append(c.Args, "--grpc", process.Address(port))
+		if _, err := group.Start(port, c); err != nil {
 			return err
 		}
-		clusters = append(clusters, cluster{s.Name, port})
+		clusters = append(clusters, cluster{c.Name, port})
 	}
-	if err := group.Ready(); err != nil {
+	if err := group.Ready(ctx); err != nil {
 		return err
 	}
 	var listeners []*listener
 	for _, c := range clusters {
 		for _, authz := range []bool{false, true} {
 			l := &listener{Name: fmt.Sprintf("%s_%t", c.Name, authz), Cluster: c.Name, ExtAuthz: authz}
-			if l.Port, err = ports.Free(); err != nil {
+			if l.Port, err = group.Free(); err != nil {
 				return err
 			}
 			listeners = append(listeners, l)
 		}
 	}
-	envoy, err := startEnvoy(ctx, o.root, ports, listeners, clusters)
+	envoy, err := startEnvoy(ctx, o.root, group, listeners, clusters)
 	if err != nil {
 		return err
 	}
@@ -125,16 +120,16 @@ func run(ctx context.Context, o *options) (err error) {
 	return nil
 }
 
-func startEnvoy(ctx context.Context, root string, ports *harness.Ports, listeners []*listener, clusters []cluster) (*harness.Envoy, error) {
+func startEnvoy(ctx context.Context, root string, group *process.Group, listeners []*listener, clusters []cluster) (*harness.Envoy, error) {
 	binary, err := harness.FindEnvoy(root)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := ports.Free()
+	admin, err := group.Free()
 	if err != nil {
 		return nil, err
 	}
-	backend, err := ports.Free()
+	backend, err := group.Free()
 	if err != nil {
 		return nil, err
 	}

@@ -5,14 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
-	"strconv"
 
 	"github.com/extauthz/extauthz/bench/internal/load"
 	"github.com/extauthz/extauthz/bench/internal/meter"
-	"github.com/extauthz/extauthz/bench/internal/process"
 )
 
 // question is what all subjects are asked.
@@ -127,13 +124,4 @@ func (m *measurement) ask(ctx context.Context, s *subject, q question, requests 
 		InFlight          int
 		sample
 	}{s.name, q.name, q.inFlight, x})
-}
-
-// portOf is the port of an address that process.FreeAddress gave.
-func portOf(address string) string {
-	_, port, err := net.SplitHostPort(address)
-	if _, bad := strconv.Atoi(port); err != nil || bad != nil {
-		panic(fmt.Sprintf("%q is no address of %T", address, process.FreeAddress))
-	}
-	return port
 }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/extauthz/extauthz/bench/internal/process"
+	"github.com/extauthz/extauthz/integration/harness"
 )
 
 // The names of the subjects, as the tables have them.
@@ -41,17 +43,16 @@ func (s *subject) pids(p *process.Process) []int {
 type starter struct {
 	*options
 	*process.Group
-	ctx context.Context //nolint:containedctx // of one start
 }
 
 // startAll starts what there are binaries of. The group is to be stopped, also
 // with an error.
 func startAll(ctx context.Context, o *options) (*process.Group, []*subject, error) {
-	s := &starter{options: o, Group: process.NewGroup(ctx, os.Stderr), ctx: ctx}
+	s := &starter{options: o, Group: process.NewGroup(os.Stderr)}
 	var all []*subject
 	for _, make := range []struct {
 		wanted bool
-		start  func() (*subject, error)
+		start  func(context.Context) (*subject, error)
 	}{
 		{true, s.noop}, {true, s.extauthz}, {o.standIn != "", s.dynamodb},
 		{o.ratelimit != "", s.ratelimit}, {o.limitador != "", s.limitador},
@@ -59,30 +60,30 @@ func startAll(ctx context.Context, o *options) (*process.Group, []*subject, erro
 		if !make.wanted {
 			continue
 		}
-		subject, err := make.start()
+		subject, err := make.start(ctx)
 		if err != nil {
 			return s.Group, nil, err
 		}
 		all = append(all, subject)
 	}
-	return s.Group, all, s.Ready()
+	return s.Group, all, s.Ready(ctx)
 }
 
-// server starts a binary that is told its address by args.
-func (s *starter) server(name, path string, env []string, args func(address string) []string) (*process.Process, error) {
-	address, err := process.FreeAddress(s.ctx)
+// server starts a binary that is told its port by args.
+func (s *starter) server(name, path string, env []string, args func(port int) []string) (*process.Process, error) {
+	port, err := s.Free()
 	if err != nil {
 		return nil, err
 	}
-	return s.Start(process.Command{Name: name, Address: address, Path: path, Env: env, Args: args(address)})
+	return s.Start(port, harness.Command{Name: name, Path: path, Env: env, Args: args(port)})
 }
 
-func (s *starter) noop() (*subject, error) {
+func (s *starter) noop(context.Context) (*subject, error) {
 	x := &subject{name: noop}
 	var err error
 	for reject, to := range map[bool]**process.Process{false: &x.allows, true: &x.rejects} {
-		*to, err = s.server(noop, s.options.noop, nil, func(address string) []string {
-			return []string{"-grpc", address, fmt.Sprintf("-reject=%t", reject)}
+		*to, err = s.server(noop, s.options.noop, nil, func(port int) []string {
+			return []string{"-grpc", process.Address(port), fmt.Sprintf("-reject=%t", reject)}
 		})
 		if err != nil {
 			return nil, err
@@ -92,27 +93,27 @@ func (s *starter) noop() (*subject, error) {
 }
 
 func (s *starter) serve(name, config string, env []string, more ...string) (*process.Process, error) {
-	return s.server(name, s.options.extauthz, env, func(address string) []string {
+	return s.server(name, s.options.extauthz, env, func(port int) []string {
 		return append([]string{
-			"serve", "--config", filepath.Join(s.configs, config), "--grpc", address,
+			"serve", "--config", filepath.Join(s.configs, config), "--grpc", process.Address(port),
 			"--metrics", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", "warn",
 		}, more...)
 	})
 }
 
-func (s *starter) extauthz() (*subject, error) {
+func (s *starter) extauthz(context.Context) (*subject, error) {
 	p, err := s.serve(extauthz, "extauthz.yaml", nil)
 	return &subject{name: extauthz, allows: p, rejects: p, exact: true}, err
 }
 
 // dynamodb is the service on the stand-in, which takes 5 ms for a write. What
 // the stand-in itself costs says nothing of DynamoDB, and isn't counted.
-func (s *starter) dynamodb() (*subject, error) {
-	table, err := s.server("stand-in", s.standIn, nil, func(address string) []string { return []string{"-listen", address} })
+func (s *starter) dynamodb(ctx context.Context) (*subject, error) {
+	table, err := s.server("stand-in", s.standIn, nil, func(port int) []string { return []string{"-listen", process.Address(port)} })
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Ready(); err != nil { // the service asks it at once
+	if err := s.Ready(ctx); err != nil { // the service asks it at once
 		return nil, err
 	}
 	p, err := s.serve(dynamodb, "dynamodb.yaml",
@@ -121,14 +122,14 @@ func (s *starter) dynamodb() (*subject, error) {
 	return &subject{name: dynamodb, allows: p}, err
 }
 
-func (s *starter) ratelimit() (*subject, error) {
-	redis, err := s.server("Redis", s.redis, nil, func(address string) []string {
-		return []string{"--port", portOf(address), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"}
+func (s *starter) ratelimit(ctx context.Context) (*subject, error) {
+	redis, err := s.server("Redis", s.redis, nil, func(port int) []string {
+		return []string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"}
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Ready(); err != nil {
+	if err := s.Ready(ctx); err != nil {
 		return nil, err
 	}
 	root, err := filepath.Abs(s.configs)
@@ -140,25 +141,25 @@ func (s *starter) ratelimit() (*subject, error) {
 		"RUNTIME_ROOT=" + root, "RUNTIME_SUBDIRECTORY=ratelimit", "RUNTIME_WATCH_ROOT=false",
 		"REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + redis.Address, "LOCAL_CACHE_SIZE_IN_BYTES=67108864",
 	}
-	var address string
-	for _, port := range []string{"", "DEBUG_", "GRPC_"} { // the last is what it is asked at
-		if address, err = process.FreeAddress(s.ctx); err != nil {
+	var port int
+	for _, of := range []string{"", "DEBUG_", "GRPC_"} { // the last is what it is asked at
+		if port, err = s.Free(); err != nil {
 			return nil, err
 		}
-		env = append(env, port+"HOST=127.0.0.1", port+"PORT="+portOf(address))
+		env = append(env, of+"HOST=127.0.0.1", of+"PORT="+strconv.Itoa(port))
 	}
-	p, err := s.Start(process.Command{Name: "ratelimit", Address: address, Path: s.options.ratelimit, Env: env})
+	p, err := s.Start(port, harness.Command{Name: "ratelimit", Path: s.options.ratelimit, Env: env})
 	return &subject{name: ratelimit, allows: p, rejects: p, store: []*process.Process{redis}, exact: true}, err
 }
 
-func (s *starter) limitador() (*subject, error) {
-	http, err := process.FreeAddress(s.ctx)
+func (s *starter) limitador(context.Context) (*subject, error) {
+	http, err := s.Free()
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.server(limitador, s.options.limitador, []string{"RUST_LOG=error"}, func(address string) []string {
+	p, err := s.server(limitador, s.options.limitador, []string{"RUST_LOG=error"}, func(port int) []string {
 		return []string{
-			"--rls-ip", "127.0.0.1", "--rls-port", portOf(address), "--http-ip", "127.0.0.1", "--http-port", portOf(http),
+			"--rls-ip", "127.0.0.1", "--rls-port", strconv.Itoa(port), "--http-ip", "127.0.0.1", "--http-port", strconv.Itoa(http),
 			filepath.Join(s.configs, "limitador.yaml"), "memory",
 		}
 	})

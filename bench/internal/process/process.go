@@ -1,5 +1,6 @@
-// Package process starts the servers that are measured, and ends them. Linux
-// only; it imports the standard library alone. Start at Group.
+// Package process starts the servers that are measured, and ends them together.
+// They are processes of integration/harness with an address; beside that it
+// imports the standard library alone. Start at Group.
 package process
 
 import (
@@ -8,10 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
-	"syscall"
+	"strconv"
 	"time"
+
+	"github.com/extauthz/extauthz/integration/harness"
 )
 
 const (
@@ -19,80 +20,58 @@ const (
 	stopWithin  = 15 * time.Second // then it is killed
 )
 
-// Group is processes that end together: with the context that it was made with,
-// or by Stop. The goroutine that starts them is locked to its thread by the
-// caller, as long as they are to live: the kernel ends them with that thread,
-// so that none outlives a program that is killed.
+// Group is processes that end together.
 type Group struct {
-	ctx    context.Context //nolint:containedctx // what ends the processes
-	cancel context.CancelFunc
-	stderr io.Writer
-	all    []*Process
+	ports harness.Ports
+	echo  io.Writer
+	all   []*Process
 }
 
-// NewGroup makes an empty group, whose processes write their errors to stderr.
-func NewGroup(ctx context.Context, stderr io.Writer) *Group {
-	ctx, cancel := context.WithCancel(ctx)
-	return &Group{ctx: ctx, cancel: cancel, stderr: stderr}
-}
+// NewGroup makes an empty group, whose processes' output is passed on to echo.
+func NewGroup(echo io.Writer) *Group { return &Group{echo: echo} }
 
 // Process is a server that was started.
 type Process struct {
+	*harness.Process
 	Name, Address string
-	cmd           *exec.Cmd
-	ended         chan struct{} // closed when it has
-	err           error         // why, once it has
 }
 
-// Command is what to start.
-type Command struct {
-	Name    string // for errors
-	Address string // where it will listen
-	Path    string // of its binary
-	Args    []string
-	Env     []string // beside this process's own
-}
+// Free is a port of loopback that nobody listens on.
+func (g *Group) Free() (int, error) { return g.ports.Free() }
 
-// Start starts a server. It doesn't wait until that is ready.
-func (g *Group) Start(c Command) (*Process, error) {
-	p := &Process{Name: c.Name, Address: c.Address, ended: make(chan struct{})}
-	p.cmd = exec.CommandContext(g.ctx, c.Path, c.Args...) //nolint:gosec // what the caller was given by flags
-	p.cmd.Env = append(os.Environ(), c.Env...)
-	p.cmd.Stderr = g.stderr
-	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
-	p.cmd.WaitDelay = stopWithin
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", c.Name, err)
+// Start starts a server that will listen on a port of loopback. It doesn't wait
+// until that is ready.
+func (g *Group) Start(port int, c harness.Command) (*Process, error) {
+	c.Echo = g.echo
+	child, err := harness.Start(c)
+	if err != nil {
+		return nil, err
 	}
+	p := &Process{Process: child, Name: c.Name, Address: Address(port)}
 	g.all = append(g.all, p)
-	go func() {
-		defer close(p.ended)
-		p.err = p.cmd.Wait()
-	}()
 	return p, nil
 }
 
+// Address is a port's on loopback.
+func Address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
 // Ready waits until each of the processes can be connected to.
-func (g *Group) Ready() error {
+func (g *Group) Ready(ctx context.Context) error {
 	for _, p := range g.all {
-		if err := p.ready(g.ctx); err != nil {
+		if err := p.ready(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Stop ends all of them and waits until they have.
+// Stop ends all of them and waits until they have. How they end is no matter any
+// more.
 func (g *Group) Stop() {
-	g.cancel()
 	for _, p := range g.all {
-		<-p.ended
+		_ = p.Stop(stopWithin)
 	}
 }
-
-// PID is its process id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 func (p *Process) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
@@ -103,7 +82,7 @@ func (p *Process) ready(ctx context.Context) error {
 			return conn.Close()
 		}
 		select {
-		case <-p.ended:
+		case <-p.Done():
 			return p.Gone()
 		case <-ctx.Done():
 			return fmt.Errorf("%s isn't listening on %s: %w", p.Name, p.Address, err)
@@ -115,22 +94,13 @@ func (p *Process) ready(ctx context.Context) error {
 // Gone is the error of a server that has ended by itself, nil while it runs.
 func (p *Process) Gone() error {
 	select {
-	case <-p.ended:
+	case <-p.Done():
 	default:
 		return nil
 	}
-	err := p.err
+	err := p.Err()
 	if err == nil {
 		err = errors.New("exit status 0")
 	}
 	return fmt.Errorf("%s has ended: %w", p.Name, err)
-}
-
-// FreeAddress is one of loopback that nobody listens on.
-func FreeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }
