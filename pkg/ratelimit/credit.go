@@ -15,13 +15,8 @@ import (
 func (l *Limiter) Credit(ctx context.Context, a Ask) (Decision, error) {
 	b := l.batch()
 	defer l.recycle(b)
-	err := b.resolve(ctx, l.slack, &a)
-	if err == nil {
-		err = l.engine.look(ctx, b)
-		b.tellStale(a.Resolver)
-	}
-	if err != nil {
-		return Decision{}, unknownOr(err)
+	if err := l.look(ctx, b, &a); err != nil {
+		return Decision{}, err
 	}
 	var errs []error
 	for i := range b.works {

@@ -114,15 +114,20 @@ func (l *Limiter) Decide(ctx context.Context, a Ask) (Decision, error) {
 func (l *Limiter) Look(ctx context.Context, a Ask) (Decision, error) {
 	b := l.batch()
 	defer l.recycle(b)
-	err := b.resolve(ctx, l.slack, &a)
+	if err := l.look(ctx, b, &a); err != nil {
+		return Decision{}, err
+	}
+	return b.decision(a.Charges), nil
+}
+
+// look finds out what an ask is about, and what is there.
+func (l *Limiter) look(ctx context.Context, b *batch, a *Ask) error {
+	err := b.resolve(ctx, l.slack, a)
 	if err == nil {
 		err = l.engine.look(ctx, b)
 		b.tellStale(a.Resolver)
 	}
-	if err != nil {
-		return Decision{}, unknownOr(err)
-	}
-	return b.decision(a.Charges), nil
+	return unknownOr(err)
 }
 
 // Close waits until what is out to the store has come back, or the context
