@@ -13,7 +13,7 @@ const maxCopied = 100_000
 // aliased makes a node of what an alias stands for. It stands where that does.
 func (f *File) aliased(y *yaml.Node, depth int) *Node {
 	at := f.at(y)
-	if f.copied += countOf(y.Alias, maxCopied); f.copied > maxCopied || f.within > MaxDepth {
+	if f.copied += countOf(y.Alias, maxCopied+1-f.copied); f.copied > maxCopied || f.within > MaxDepth {
 		f.fault(at, 1+len(y.Value), "aliases stand for too much", "write the values out")
 		return &Node{At: at, End: at, text: f.text}
 	}
@@ -62,17 +62,18 @@ func isMerge(key *yaml.Node) bool {
 	return key.Kind == yaml.ScalarNode && key.Value == "<<" && key.Style == 0
 }
 
-// merge adds the entries of a mapping, or of those of a list, that another
-// doesn't have itself.
-func (f *File) merge(into, from *Node) {
+// merge adds the entries of a mapping, or of those of a list, whose keys another
+// doesn't have yet.
+func (f *File) merge(into, from *Node, keys map[string]*Node) {
 	switch from.Kind {
 	case KindSequence:
 		for _, item := range from.Items {
-			f.merge(into, item)
+			f.merge(into, item, keys)
 		}
 	case KindMapping:
 		for _, e := range from.Entries {
-			if into.Find(e.Key.Value) == nil {
+			if keys[e.Key.Value] == nil {
+				keys[e.Key.Value] = e.Key
 				into.Entries = append(into.Entries, e)
 			}
 		}

@@ -212,7 +212,7 @@ func (f *File) entries(n *Node, y *yaml.Node, depth int) {
 		n.End = max(key.End, value.End)
 	}
 	for _, m := range merged {
-		f.merge(n, m)
+		f.merge(n, m, first)
 	}
 }
 

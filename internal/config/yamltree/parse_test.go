@@ -145,6 +145,9 @@ func TestDepth(t *testing.T) {
 func TestTimeIsLinear(t *testing.T) {
 	const n = 4_000
 	for name, nth := range map[string]func(n int) string{
+		"aliases":         numbered("a: &a b\nc: [", "*a, ", "]"),
+		"large aliases":   numbered("a: &a ["+strings.Repeat("b, ", 1000)+"]\nc: [", "*a, ", "]"),
+		"merges":          numbered("a:\n  <<: {", "b%d: c, ", "}"),
 		"keys":            numbered("", "a%d: {b: c}\n", ""),
 		"items":           numbered("", "- a: b\n", ""),
 		"flow":            numbered("a: {", "b%d: c, ", "}"),
@@ -195,6 +198,7 @@ func numbered(before, part, after string) func(n int) string {
 func timed(text string) time.Duration {
 	start := time.Now()
 	yamltree.Parse([]byte(text))
+	yamltree.ParseAliases([]byte(text))
 	return time.Since(start)
 }
 
