@@ -2,6 +2,7 @@ package dropin
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -135,20 +136,11 @@ func (r *variables) header(name, ending string) string {
 // notHere warns of the variables that nothing reads, and says what does what they
 // did.
 func (r *variables) notHere() {
-	for _, name := range sortedKeys(r.said) {
+	for _, name := range slices.Sorted(maps.Keys(r.said)) {
 		for _, group := range elsewhere {
 			if slices.Contains(group.names, name) || group.prefix != "" && strings.HasPrefix(name, group.prefix) {
 				r.notices = append(r.notices, Notice{Variable: name, Warning: true, Message: "nothing reads this variable here", Hint: group.hint})
 			}
 		}
 	}
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for name := range m {
-		keys = append(keys, name)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -153,24 +153,12 @@ func resembles(text, pattern string) string {
 		return text + ".startsWith(" + strconv.Quote(parts[0]) + ")"
 	}
 	for i, part := range parts {
-		parts[i] = quoteMeta(part)
+		parts[i] = regexp.QuoteMeta(part)
 	}
 	if strings.Contains(text, "+") {
 		text = "(" + text + ")"
 	}
 	return text + ".matches(" + strconv.Quote("(?s)^"+strings.Join(parts, ".*")+"$") + ")"
-}
-
-// quoteMeta has a part of a pattern stand for itself in a regular expression.
-func quoteMeta(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if strings.ContainsRune(`\.+*?()|[]{}^$`, r) {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }
 
 // condition is that of descriptors that lead to the node, with as many entries as

@@ -78,34 +78,39 @@ func like(parts []string, text string) bool {
 }
 
 // find is the limit that a descriptor leads to, nil when there is none, and the
-// entity of its bucket. Only a limit at the last entry counts, and no way is
-// tried twice: what a value led to is not left for what its key alone would.
+// entity of its bucket where there is one. Only a limit at the last entry counts,
+// and no way is tried twice: what a value led to is not left for what its key
+// alone would.
 func (n *node) find(entries []descriptors.Entry) (*limit, string) {
-	var entity strings.Builder
-	entity.Grow(sizeOf(entries))
-	for i, e := range entries {
+	var room [8]string // of most descriptors
+	values := room[:0]
+	for _, e := range entries {
 		child, value := n.next(e)
 		if child == nil {
 			return nil, ""
 		}
-		if i > 0 {
-			entity.WriteByte(',')
-		}
-		writeEntry(&entity, e.Key, value)
-		n = child
+		n, values = child, append(values, value)
 	}
-	return n.limit, entity.String()
+	if n.limit == nil || n.limit.limits == nil {
+		return n.limit, ""
+	}
+	return n.limit, entityOf(entries, values)
 }
 
-// entityOf is the entity of a descriptor for which no limit is looked up.
-func entityOf(entries []descriptors.Entry) string {
+// entityOf is the entity of a descriptor, with the values that its entries count
+// for; nil: their own.
+func entityOf(entries []descriptors.Entry, values []string) string {
 	var entity strings.Builder
 	entity.Grow(sizeOf(entries))
 	for i, e := range entries {
 		if i > 0 {
 			entity.WriteByte(',')
 		}
-		writeEntry(&entity, e.Key, e.Value)
+		value := e.Value
+		if values != nil {
+			value = values[i]
+		}
+		writeEntry(&entity, e.Key, value)
 	}
 	return entity.String()
 }

@@ -62,7 +62,7 @@ func (r *Rules) overridden(rules *override, req *descriptors.Request) descriptor
 		return descriptors.Outcome{}
 	}
 	limit := o.Limit
-	return r.charge(rules.charge, req, entityOf(req.Entries), o.Variant, ratelimit.Query{Override: &limit})
+	return r.charge(rules.charge, req, entityOf(req.Entries, nil), o.Variant, ratelimit.Query{Override: &limit})
 }
 
 func (r *Rules) charge(rule *descriptors.Rule, req *descriptors.Request, entity, variant string, q ratelimit.Query) descriptors.Outcome {
