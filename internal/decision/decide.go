@@ -308,7 +308,7 @@ func (c *call) charge(ctx context.Context, a *Answer) {
 		return
 	}
 	a.Decision, a.Reason, a.Source, a.RetryAfter = d, d.Reason.String(), d.Source, d.RetryAfter
-	deciding := c.deciding(&d, len(a.Parts))
+	deciding := c.deciding(&d)
 	a.Rule = c.rules[deciding]
 	a.Entity = entityOf(&d, deciding)
 	switch {
@@ -339,7 +339,7 @@ func (c *call) tell(a *Answer) {
 
 // deciding is the index of the charge whose rule answers: of a denial the one
 // that was refused, else the last one of the first request that has any.
-func (c *call) deciding(d *ratelimit.Decision, requests int) int {
+func (c *call) deciding(d *ratelimit.Decision) int {
 	switch {
 	case d.Allowed && c.excused != nil:
 		return c.excused.charges[0]
@@ -350,7 +350,7 @@ func (c *call) deciding(d *ratelimit.Decision, requests int) int {
 		b, _ := d.Primary()
 		return b.Charge
 	}
-	for i := range requests {
+	for i := range len(c.first) - 1 {
 		if c.first[i+1] > c.first[i] {
 			return c.first[i+1] - 1
 		}

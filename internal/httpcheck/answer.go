@@ -36,16 +36,12 @@ func (to answer) write(w http.ResponseWriter, response *authv3.CheckResponse) {
 		to.allow(w, response.GetOkResponse())
 		return
 	}
-	if e := response.GetErrorResponse(); e != nil {
-		if e.GetBody() == "" {
-			say(w, statusOf(e, http.StatusServiceUnavailable), response.GetStatus().GetMessage())
-			return
-		}
-		deny(w, e, statusOf(e, http.StatusServiceUnavailable))
+	if response.GetErrorResponse() != nil { // which the service leaves to Envoy's settings
+		say(w, http.StatusServiceUnavailable, response.GetStatus().GetMessage())
 		return
 	}
 	denied := response.GetDeniedResponse()
-	code := statusOf(denied, http.StatusForbidden)
+	code := statusOf(denied)
 	if to == toNginx {
 		w.Header().Set(denialStatus, strconv.Itoa(code))
 		code = http.StatusForbidden
@@ -72,11 +68,11 @@ func deny(w http.ResponseWriter, d *authv3.DeniedHttpResponse, code int) {
 	_, _ = io.WriteString(w, d.GetBody())
 }
 
-func statusOf(d *authv3.DeniedHttpResponse, otherwise int) int {
+func statusOf(d *authv3.DeniedHttpResponse) int {
 	if code := d.GetStatus().GetCode(); code != typev3.StatusCode_Empty {
 		return int(code)
 	}
-	return otherwise
+	return http.StatusForbidden
 }
 
 func setAll(to http.Header, options []*corev3.HeaderValueOption) {
