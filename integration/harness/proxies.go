@@ -15,16 +15,12 @@ var ErrNoProxy = errors.New("no such proxy: run `make tools`, or install it")
 var unpacked = map[string]string{"nginx": "usr/sbin/nginx", "caddy": "usr/bin/caddy"}
 
 // FindProxy gives the path of nginx or caddy: on the path, else in the tools
-// folder (EXTAUTHZ_TOOLS, else root/.tools), or ErrNoProxy.
+// folder, or ErrNoProxy.
 func FindProxy(root, name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}
-	tools := os.Getenv("EXTAUTHZ_TOOLS")
-	if tools == "" {
-		tools = filepath.Join(root, ".tools")
-	}
-	path, err := filepath.Abs(filepath.Join(tools, "proxies", unpacked[name]))
+	path, err := filepath.Abs(filepath.Join(toolsFolder(root), "proxies", unpacked[name]))
 	if err != nil {
 		return "", err
 	}

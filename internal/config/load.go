@@ -178,7 +178,7 @@ func (r *reader) compile(written *rules, opts descriptors.Options, l *layers) *d
 // where it came from a flag or the environment.
 func (r *reader) compiled(f *descriptors.Fault, warning bool, l *layers) {
 	if f.Pos.Line > 0 {
-		r.report.add(&Problem{Pos: f.Pos, Width: f.Width, Warning: warning, Message: f.Message, Hint: f.Hint})
+		r.report.addFault(f, warning)
 		return
 	}
 	l.problem(&setting{key: "client_ip"}, warning, f.Message, f.Hint)

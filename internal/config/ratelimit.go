@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/extauthz/extauthz/internal/config/yamltree"
@@ -72,13 +71,13 @@ func readRatelimits(report *Report, folder string) (files []dropin.File, sum str
 func compileRatelimit(report *Report, files []dropin.File, opts dropin.Options) *dropin.Rules {
 	rules, faults, warnings := dropin.Compile(files, opts)
 	for _, f := range faults {
-		report.add(&Problem{Pos: f.Pos, Width: f.Width, Message: f.Message, Hint: f.Hint})
+		report.addFault(f, false)
 	}
 	if report.errors > 0 { // warnings may follow from an error
 		return nil
 	}
 	for _, f := range warnings {
-		report.add(&Problem{Pos: f.Pos, Width: f.Width, Warning: true, Message: f.Message, Hint: f.Hint})
+		report.addFault(f, true)
 	}
 	return rules
 }
@@ -111,8 +110,7 @@ func readFolder(folder string) ([]folderFile, error) {
 		}
 		files = append(files, folderFile{path, text})
 	}
-	slices.SortFunc(files, func(a, b folderFile) int { return cmp.Compare(a.path, b.path) })
-	return files, nil
+	return files, nil // ReadDir has them in order
 }
 
 // sumOf is the beginning of a hash of files, in hex.
@@ -179,9 +177,8 @@ func (l *layers) adopt() dropin.Environment {
 
 // adopted puts what the folder has, and the variables say, into a configuration.
 func (r *reader) adopted(c *Config, env *dropin.Environment, written *rules) {
-	for _, rule := range written.sources {
-		r.report.add(&Problem{Pos: rule.Name.At(0), Width: 1, Message: "with --ratelimit-config, the rules are those of its folder", Hint: "leave the rules out, or the flag"})
-		break
+	if len(written.sources) > 0 {
+		r.report.add(&Problem{Pos: written.sources[0].Name.At(0), Width: 1, Message: "with --ratelimit-config, the rules are those of its folder", Hint: "leave the rules out, or the flag"})
 	}
 	c.Shadow = env.Shadow
 	if len(env.Headers) > 0 {

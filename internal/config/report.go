@@ -116,6 +116,11 @@ func (e *InvalidError) Error() string {
 	return first
 }
 
+// addFault adds what the rules' compiler says is wrong, or doubtful.
+func (r *Report) addFault(f *descriptors.Fault, warning bool) {
+	r.add(&Problem{Pos: f.Pos, Width: f.Width, Warning: warning, Message: f.Message, Hint: f.Hint})
+}
+
 // add adds a problem, unless too many are there.
 func (r *Report) add(p *Problem) {
 	if p.Warning {
