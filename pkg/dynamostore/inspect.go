@@ -40,18 +40,7 @@ func Inspect(ctx context.Context, c Config) (Info, error) {
 		return info, err
 	}
 	begin := time.Now()
-	found, err := s.others.GetItem(ctx, &dynamodb.GetItemInput{
-		TableName: &s.table, Key: primaryKey(schemaKey, schemaKey), ConsistentRead: new(true),
-	})
-	if err != nil {
-		return info, s.opening("reading the version of the layout of the table", err)
-	}
-	info.Latency = time.Since(begin)
-	if len(found.Item) == 0 {
-		return info, nil
-	}
-	if err := number(found.Item[attrVersion], &info.Schema); err != nil {
-		return info, &TableError{Table: s.table, Problem: ProblemSchema, Detail: "its version " + err.Error()}
-	}
-	return info, nil
+	found, _, err := s.readSchema(ctx)
+	info.Latency, info.Schema = time.Since(begin), found.version
+	return info, err
 }

@@ -36,7 +36,6 @@ const (
 	kindUsage = "/u/"
 	kindDay   = "/d/"
 
-	dayForm  = "2006-01-02"
 	dayParts = 8
 )
 
@@ -60,7 +59,7 @@ func (k *UsageKey) item() item {
 
 // dayKey is a part of those whose usage a day has.
 func dayKey(namespaceID string, day usage.Hour, part uint32) string {
-	return namespaceID + kindDay + day.Start().Format(dayForm) + "/" + strconv.FormatUint(uint64(part), 10)
+	return namespaceID + kindDay + day.Start().Format(time.DateOnly) + "/" + strconv.FormatUint(uint64(part), 10)
 }
 
 // UsageWithin is how long the first write of an hour may take from the

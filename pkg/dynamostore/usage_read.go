@@ -50,7 +50,7 @@ func (s *Store) Usage(ctx context.Context, namespace, entity string, from, to us
 	return all, nil
 }
 
-// usagesAtOnce is how many entities' usage is read at a time.
+// usagesAtOnce is how many queries for usage are made at a time.
 const usagesAtOnce = 16
 
 // UsageOfAll hands on what [Store.Usage] finds of each entity of a namespace
@@ -86,22 +86,27 @@ func (s *Store) UsageOfAll(ctx context.Context, namespace string, from, to usage
 // used are the ids of the entities that used anything on some days.
 func (s *Store) used(ctx context.Context, id string, from, to usage.Hour) (map[string]bool, error) {
 	entities := map[string]bool{}
+	var one sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(usagesAtOnce)
 	for day := usage.Daily.Floor(from); day < to; day = usage.Daily.Add(day, 1) {
 		for part := range uint32(dayParts) {
-			err := s.pages(ctx, &dynamodb.QueryInput{
+			in := &dynamodb.QueryInput{
 				KeyConditionExpression:    new("PK = :p"),
 				ExpressionAttributeValues: item{":p": textValue(dayKey(id, day, part))},
-			}, func(it item) error {
-				sk, err := textOf(it, attrSK)
-				entities[sk] = true
-				return err
-			})
-			if err != nil {
-				return nil, err
 			}
+			group.Go(func() error {
+				return s.pages(ctx, in, func(it item) error {
+					sk, err := textOf(it, attrSK)
+					one.Lock()
+					defer one.Unlock()
+					entities[sk] = true
+					return err
+				})
+			})
 		}
 	}
-	return entities, nil
+	return entities, group.Wait()
 }
 
 // usage is that of one entity.
