@@ -123,6 +123,18 @@ type Answer struct {
 	Err    error // why it is Invalid or Unavailable, or a fallback
 }
 
+// Charge is the charge that has an index in the decision; nil: there is none.
+func (a *Answer) Charge(index int) *descriptors.RuleCharge {
+	for i := range a.Parts {
+		charges := a.Parts[i].Outcome.Charges
+		if index < len(charges) {
+			return &charges[index]
+		}
+		index -= len(charges)
+	}
+	return nil
+}
+
 // Part is what became of one request, a descriptor or an HTTP request.
 type Part struct {
 	Outcome descriptors.Outcome

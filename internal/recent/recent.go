@@ -108,15 +108,8 @@ func (r *Recorder) denied(reqs []*descriptors.Request, a *decision.Answer) {
 // chargeOf is the charge with an index among all of a call's, if the answer is
 // about it: what a rule denies by itself concerns no bucket.
 func chargeOf(a *decision.Answer, index int) *descriptors.RuleCharge {
-	for i := range a.Parts {
-		charges := a.Parts[i].Outcome.Charges
-		if index < len(charges) {
-			if charges[index].Rule == a.Rule {
-				return &charges[index]
-			}
-			break
-		}
-		index -= len(charges)
+	if c := a.Charge(index); c != nil && c.Rule == a.Rule {
+		return c
 	}
 	return &descriptors.RuleCharge{}
 }
@@ -154,16 +147,8 @@ func (r *Recorder) consumed(a *decision.Answer) {
 // booked reports whether a charge was taken though the call was denied: one that
 // settles is, and one that is independent where it has enough.
 func booked(a *decision.Answer, charge int) bool {
-	index := charge
-	for i := range a.Parts {
-		charges := a.Parts[i].Outcome.Charges
-		if index < len(charges) {
-			c := &charges[index]
-			return c.Settle || c.Independent && passes(&a.Decision, charge)
-		}
-		index -= len(charges)
-	}
-	return false
+	c := a.Charge(charge)
+	return c != nil && (c.Settle || c.Independent && passes(&a.Decision, charge))
 }
 
 // passes reports whether nothing refuses a charge by itself.

@@ -79,12 +79,8 @@ func (r *recorder) decided(protocol int, a *decision.Answer) {
 
 // chargedBy is the rule whose charge has an index in the decision.
 func chargedBy(a *decision.Answer, charge int) *descriptors.Rule {
-	for i := range a.Parts {
-		charges := a.Parts[i].Outcome.Charges
-		if charge < len(charges) {
-			return charges[charge].Rule
-		}
-		charge -= len(charges)
+	if c := a.Charge(charge); c != nil {
+		return c.Rule
 	}
 	return nil
 }
