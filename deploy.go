@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/extauthz/extauthz/infra"
 	"github.com/extauthz/extauthz/internal/stack"
 )
 
@@ -114,18 +113,22 @@ func (o *StackOptions) declaration() (d stack.Declaration, err error) {
 			return d, &InvalidOptionsError{"Deploy: " + err.Error()}
 		}
 	}
-	zipped := infra.Aggregator
-	if o.AggregatorZip != "" {
-		if zipped, err = os.ReadFile(o.AggregatorZip); err != nil {
-			return d, &InvalidOptionsError{"Deploy.AggregatorZip: " + err.Error()}
-		}
-	}
-	if len(zipped) > 0 {
-		if d.Code, err = stack.ReadCode(zipped); err != nil {
-			return d, &InvalidOptionsError{"Deploy.AggregatorZip: " + err.Error()}
-		}
+	if d.Code, err = o.code(); err != nil {
+		return d, &InvalidOptionsError{"Deploy.AggregatorZip: " + err.Error()}
 	}
 	return d, nil
+}
+
+// code is the aggregator's; nil: there is none.
+func (o *StackOptions) code() (*stack.Code, error) {
+	if o.AggregatorZip == "" {
+		return stack.BuiltIn()
+	}
+	zipped, err := os.ReadFile(o.AggregatorZip)
+	if err != nil || len(zipped) == 0 {
+		return nil, err
+	}
+	return stack.ReadCode(zipped)
 }
 
 // deploy has the stack be as the options declare it.

@@ -9,15 +9,18 @@ import (
 	"golang.org/x/term"
 )
 
+const flagYes = "yes"
+
 // addYes adds the flag that answers for the user.
-func addYes(c *cobra.Command) { c.Flags().BoolP("yes", "y", false, "don't ask") }
+func addYes(c *cobra.Command) { c.Flags().BoolP(flagYes, "y", false, "don't ask") }
 
 // confirm asks before something is done that can't be undone.
-func (w *work) confirm(question string) error { return confirm(w.c, w.yes, question) }
+func (w *work) confirm(question string) error { return confirm(w.c, question) }
 
-func confirm(c *cobra.Command, yes bool, question string) error {
-	if yes {
-		return nil
+// confirm is for a command that has addYes's flag.
+func confirm(c *cobra.Command, question string) error {
+	if yes, err := c.Flags().GetBool(flagYes); err != nil || yes {
+		return err
 	}
 	in, ok := c.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {

@@ -33,10 +33,6 @@ that. It may be repeated after an interruption.`,
 		if cmp.Or(p.name, os.Getenv("EXTAUTHZ_STACK")) == "" {
 			return usage("name it with --name; extauthz list says which there are", "no stack is named")
 		}
-		yes, err := c.Flags().GetBool("yes")
-		if err != nil {
-			return err
-		}
 		result := deleted{Buckets: []string{}}
 		return p.onStack(c, *form, func(s *stack.Stack) error {
 			err := s.Delete(c.Context(), func(l stack.Loss) error {
@@ -47,7 +43,7 @@ that. It may be repeated after an interruption.`,
 				if *form == asTable {
 					printLoss(c, &l)
 				}
-				return confirm(c, yes, fmt.Sprintf("delete the stack %s with all balances, limits, usage and audit, for ever?", shown(l.State.Name)))
+				return confirm(c, fmt.Sprintf("delete the stack %s with all balances, limits, usage and audit, for ever?", shown(l.State.Name)))
 			})
 			switch {
 			case err != nil:

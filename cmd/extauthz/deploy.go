@@ -58,7 +58,7 @@ makes.`,
 // codeOf is the aggregator's code: that of a file, or this program's.
 func codeOf(file string) (*stack.Code, error) {
 	if file == "" {
-		return builtIn()
+		return stack.BuiltIn()
 	}
 	zipped, err := os.ReadFile(file) //nolint:gosec // the user names the file
 	if err != nil {
@@ -86,18 +86,14 @@ func tagsOf(given []string) (map[string]string, error) {
 // approve shows a plan, and asks where something would be lost.
 func approve(c *cobra.Command, form output, p stack.Plan) error {
 	name := shown(p.Stack.Name)
-	yes, err := c.Flags().GetBool("yes")
-	if err != nil {
-		return err
-	}
 	if form == asTable {
 		printPlan(c, &p)
 	}
 	switch {
 	case p.Kind == stack.Clear:
-		return confirm(c, yes, fmt.Sprintf("remove what is left of the stack %s (%s) and make it anew?", name, p.Stack.Status))
+		return confirm(c, fmt.Sprintf("remove what is left of the stack %s (%s) and make it anew?", name, p.Stack.Status))
 	case p.Asks():
-		return confirm(c, yes, fmt.Sprintf("replace or remove %s of the stack %s?", strings.Join(asked(&p), ", "), name))
+		return confirm(c, fmt.Sprintf("replace or remove %s of the stack %s?", strings.Join(asked(&p), ", "), name))
 	}
 	return nil
 }
@@ -171,7 +167,7 @@ func printDeployed(c *cobra.Command, form output, r *stack.Result) error {
 	if form == asJSON {
 		d := deployed{Name: r.State.Name, Status: r.State.Status, Created: r.Created, Waited: r.Waited, Changes: []changed{}, Outputs: r.State.Outputs}
 		for _, change := range r.Changes {
-			d.Changes = append(d.Changes, changed{change.Action, change.Resource, change.Type, change.Replacement, change.What})
+			d.Changes = append(d.Changes, changed(change))
 		}
 		return printJSON(w, d)
 	}

@@ -30,7 +30,7 @@ with tools of their own. It is for arm64, and for the runtime provided.al2023.`,
 	form := addOutput(c)
 	force := c.Flags().BoolP("force", "f", false, "write over a file that is there")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		code, err := builtIn()
+		code, err := stack.BuiltIn()
 		if err != nil {
 			return toldOfStack(err)
 		}

@@ -27,7 +27,6 @@ type work struct {
 
 	c    *cobra.Command
 	form output
-	yes  bool
 }
 
 // ctx is the command's.
@@ -59,9 +58,6 @@ func onTarget(c *cobra.Command, t *admin.Target, run func(w *work, args []string
 			return told(err, "")
 		}
 		w := &work{Session: s, target: target, c: c, form: *form}
-		if f := c.Flags().Lookup("yes"); f != nil {
-			w.yes = f.Value.String() == "true"
-		}
 		return told(errors.Join(run(w, args), s.Close()), target.Namespace)
 	}
 	return c

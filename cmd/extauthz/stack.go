@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/extauthz/extauthz/infra"
 	"github.com/extauthz/extauthz/internal/stack"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 )
@@ -92,12 +91,4 @@ func toldOfStack(err error) error {
 		}
 	}
 	return f
-}
-
-// builtIn is the aggregator's code in this program; nil: it was built without.
-func builtIn() (*stack.Code, error) {
-	if len(infra.Aggregator) == 0 {
-		return nil, nil //nolint:nilnil // there is none, and that is no error
-	}
-	return stack.ReadCode(infra.Aggregator)
 }

@@ -72,7 +72,7 @@ why. The exit status is 1 when the table doesn't answer.`,
 	p := addPlace(c, true)
 	form := addOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		code, err := builtIn()
+		code, err := stack.BuiltIn()
 		if err != nil {
 			return toldOfStack(err)
 		}

@@ -11,6 +11,8 @@ import (
 	"io"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/extauthz/extauthz/infra"
 )
 
 // Code is the zip of the aggregator.
@@ -55,6 +57,14 @@ func ReadCode(zipped []byte) (*Code, error) {
 		return &Code{zipped, "x86_64"}, nil
 	}
 	return invalid("is for "+e.Machine.String()+", not for arm64 or x86_64", nil)
+}
+
+// BuiltIn is the aggregator's code in this program; nil: it was built without.
+func BuiltIn() (*Code, error) {
+	if len(infra.Aggregator) == 0 {
+		return nil, nil //nolint:nilnil // there is none, and that is no error
+	}
+	return ReadCode(infra.Aggregator)
 }
 
 // Architecture is what the code is for: arm64 or x86_64.

@@ -78,8 +78,7 @@ func New(c Config) (*Stack, error) {
 			Hint: "3 to 53 letters, digits and -, a letter first",
 		}
 	}
-	s := newStack(c)
-	return s, nil
+	return newStack(c), nil
 }
 
 func newStack(c Config) *Stack {

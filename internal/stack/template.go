@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 
@@ -23,15 +24,15 @@ type parameter struct {
 	MaxValue       *int     `yaml:"MaxValue"`
 }
 
-// parameters are those of the template.
-func parameters() map[string]parameter {
+// parameters are those of the template, which is read once: to be read alone.
+var parameters = sync.OnceValue(func() map[string]parameter {
 	var t struct {
 		Parameters map[string]parameter `yaml:"Parameters"`
 	}
 	// It is in this program, and tested.
 	_ = yaml.Unmarshal([]byte(infra.Template), &t)
 	return t.Parameters
-}
+})
 
 // Check refuses a value that the template's parameter of a name doesn't take.
 // The error matches [ErrInvalid].
