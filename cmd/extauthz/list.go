@@ -1,7 +1,6 @@
 package main
 
 import (
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,12 +37,11 @@ func newList() *cobra.Command {
 		if *form == asJSON {
 			return printJSON(c.OutOrStdout(), admin.NewList(items, ""))
 		}
-		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-		printf(w, "NAME\tSTATUS\tCREATED\n")
+		rows := []string{"NAME\tSTATUS\tCREATED"}
 		for _, l := range items {
-			printf(w, "%s\t%s\t%s\n", l.Name, l.Status, l.CreatedAt.Format(time.RFC3339))
+			rows = append(rows, l.Name+"\t"+l.Status+"\t"+stamp(l.CreatedAt))
 		}
-		return w.Flush()
+		return printTable(c.OutOrStdout(), rows)
 	}
 	return c
 }

@@ -101,13 +101,7 @@ func printDenials(c *cobra.Command, form output, d *admin.Denials) error {
 		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", stamp(n.At), cell(n.Namespace), entity,
 			cell(string(n.Resource)), limit, cell(n.Rule), reason, wait, cell(n.Source)))
 	}
-	if err := printTable(c.OutOrStdout(), rows); err != nil {
-		return err
-	}
-	if d.Next != "" {
-		printf(c.ErrOrStderr(), "there is more: add --after %s\n", shown(d.Next))
-	}
-	return nil
+	return printPart(c, rows, d.Next)
 }
 
 func newTop() *cobra.Command {

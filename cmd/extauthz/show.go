@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/spf13/cobra"
+
 	"github.com/extauthz/extauthz/internal/admin"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -157,11 +159,17 @@ func list[T any](w *work, l admin.List[T], err error, header string, row func(*T
 	for i := range l.Items {
 		rows = append(rows, row(&l.Items[i]))
 	}
-	if err := printTable(w.c.OutOrStdout(), rows); err != nil {
+	return printPart(w.c, rows, l.Next)
+}
+
+// printPart prints the rows of a part of a list, and how to go on where there is
+// more.
+func printPart(c *cobra.Command, rows []string, next string) error {
+	if err := printTable(c.OutOrStdout(), rows); err != nil {
 		return err
 	}
-	if l.Next != "" {
-		printf(w.c.ErrOrStderr(), "there is more: add --after %s\n", shown(l.Next))
+	if next != "" {
+		printf(c.ErrOrStderr(), "there is more: add --after %s\n", shown(next))
 	}
 	return nil
 }

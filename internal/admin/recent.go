@@ -100,10 +100,7 @@ func (h *handler) denials(w http.ResponseWriter, r *http.Request) {
 	}
 	s := recent.Selection{
 		Namespace: q.Get(paramNamespace), Entity: q.Get(paramEntity), Resource: q.Get(paramResource), Rule: q.Get(paramRule),
-		Limit: min(page.Limit, hierarchy.MaxPage),
-	}
-	if s.Limit == 0 {
-		s.Limit = hierarchy.DefaultPage
+		Limit: page.Size(),
 	}
 	if page.After != "" {
 		if s.Before, err = strconv.ParseUint(page.After, 10, 64); err != nil || s.Before == 0 {
