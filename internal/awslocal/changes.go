@@ -7,11 +7,10 @@ import (
 
 // changeSet is what would become of a stack.
 type changeSet struct {
-	id       string
-	stack    *stack
-	create   bool
-	looked   int // how often it was asked for
-	executed bool
+	id     string
+	stack  *stack
+	create bool
+	looked int // how often it was asked for
 
 	body     string
 	template *template

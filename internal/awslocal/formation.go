@@ -111,7 +111,7 @@ func (s *Server) describeStacks(form url.Values) (*element, *fault) {
 		}
 		l.children = append(l.children, node("member",
 			text("StackId", st.id), text("StackName", st.name), text("StackStatus", st.status), text("StackStatusReason", st.reason),
-			text("EnableTerminationProtection", truth(st.protected)),
+			text("EnableTerminationProtection", strconv.FormatBool(st.protected)),
 			instant("CreationTime", st.createdAt), instant("LastUpdatedTime", st.updatedAt),
 			pairs("Parameters", "ParameterKey", "ParameterValue", st.values),
 			pairs("Outputs", "OutputKey", "OutputValue", outputs), pairs("Tags", "Key", "Value", withOwn(st.tags))))
@@ -280,7 +280,7 @@ func (s *Server) executeChangeSet(form url.Values) (*element, *fault) {
 	switch {
 	case set == nil:
 		return nil, &fault{"ChangeSetNotFound", "ChangeSet does not exist"}
-	case set.executed, set.stack.busy():
+	case set.stack.busy():
 		return nil, &fault{"InvalidChangeSetStatus", "ChangeSet cannot be executed in its current status"}
 	}
 	for id, other := range s.sets { // they are of what was
@@ -288,7 +288,6 @@ func (s *Server) executeChangeSet(form url.Values) (*element, *fault) {
 			delete(s.sets, id)
 		}
 	}
-	set.executed = true
 	kind := update
 	if set.create {
 		kind = create

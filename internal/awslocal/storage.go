@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -38,7 +39,7 @@ func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
 			}
 			list.children = append(list.children, node("Version", text("Key", k), text("VersionId", "null")))
 		}
-		list.children = append(list.children, text("IsTruncated", truth(len(objects) > 2)))
+		list.children = append(list.children, text("IsTruncated", strconv.FormatBool(len(objects) > 2)))
 		write(w, list)
 	case r.Method == http.MethodPost && q.Has("delete"):
 		var of struct {
@@ -55,13 +56,6 @@ func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNotImplemented)
 	}
-}
-
-func truth(b bool) string {
-	if b {
-		return "true"
-	}
-	return "false"
 }
 
 // element is one of XML.
