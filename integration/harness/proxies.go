@@ -24,7 +24,7 @@ func FindProxy(root, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(path); err != nil { //nolint:gosec // the developer names the folder
+	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("%s: %w (%w)", name, ErrNoProxy, err)
 	}
 	return path, nil

@@ -54,8 +54,11 @@ func startAll(ctx context.Context, o *options) (*process.Group, []*subject, erro
 		wanted bool
 		start  func(context.Context) (*subject, error)
 	}{
-		{true, s.noop}, {true, s.extauthz}, {o.standIn != "", s.dynamodb},
-		{o.ratelimit != "", s.ratelimit}, {o.limitador != "", s.limitador},
+		{true, s.noop},
+		{true, s.extauthz},
+		{o.standIn != "", s.dynamodb},
+		{o.ratelimit != "", s.ratelimit},
+		{o.limitador != "", s.limitador},
 	} {
 		if !make.wanted {
 			continue
