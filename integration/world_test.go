@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -32,27 +31,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-// buildAndRun runs the tests with the binary that the environment names, else
-// with one that it builds.
-func buildAndRun(m *testing.M) int {
-	if binary = os.Getenv("EXTAUTHZ_BIN"); binary != "" {
+	os.Exit(harness.WithService("..", func(path string) int {
+		binary = path
 		return m.Run()
-	}
-	dir, err := os.MkdirTemp("", "extauthz-bin-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "extauthz")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "../cmd/extauthz").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the service: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
+	}))
 }
 
 // rounds is how often a test with chance in it is repeated.

@@ -5,7 +5,6 @@ package examples
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -49,27 +48,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-// buildAndRun runs the tests with the binary that the environment names, else
-// with one that it builds.
-func buildAndRun(m *testing.M) int {
-	if binary = os.Getenv("EXTAUTHZ_BIN"); binary != "" {
+	os.Exit(harness.WithService(root, func(path string) int {
+		binary = path
 		return m.Run()
-	}
-	dir, err := os.MkdirTemp("", "extauthz-bin-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "extauthz")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, root+"/cmd/extauthz").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the service: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
+	}))
 }
 
 // example is a running example.
@@ -204,7 +186,13 @@ func (e *example) send(t *testing.T, method string, port int, path string, heade
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])
 	}
-	resp, err := e.client.Do(req)
+	return do(t, e.client, req)
+}
+
+// do sends a request and reads all of the answer.
+func do(t *testing.T, client *http.Client, req *http.Request) reply {
+	t.Helper()
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

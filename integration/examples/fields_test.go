@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -216,16 +215,7 @@ func post(t *testing.T, client *http.Client, url string) reply {
 		t.Fatal(err)
 	}
 	req.Header.Set("X-Envoy-Downstream-Service-Cluster", "edge") // which becomes source.service
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reply{status: resp.StatusCode, header: resp.Header, body: string(body)}
+	return do(t, client, req)
 }
 
 // TestFieldsWithoutAStore asks a service whose table can't be reached: both

@@ -4,7 +4,32 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 )
+
+// WithService calls run with the path of the service's binary: the one that
+// EXTAUTHZ_BIN names, else one that it builds of the module at root and removes
+// afterwards. It returns what run does, or 1 where the service doesn't build.
+func WithService(root string, run func(binary string) int) int {
+	if binary := os.Getenv("EXTAUTHZ_BIN"); binary != "" {
+		return run(binary)
+	}
+	dir, err := os.MkdirTemp("", "extauthz-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	binary := filepath.Join(dir, "extauthz")
+	//nolint:gosec // the developer names the module
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, filepath.Join(root, "cmd", "extauthz")).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the service: %v\n%s", err, out)
+		return 1
+	}
+	return run(binary)
+}
 
 // ServiceConfig says how the service is started.
 type ServiceConfig struct {
