@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/extauthz/extauthz/infra"
+	"github.com/extauthz/extauthz/internal/motolocal"
 )
 
 // fences are the fenced blocks of a kind in docs/operations.md.
@@ -26,7 +27,7 @@ func fences(t *testing.T, kind string) (all []string) {
 // in its order, against moto, with the exported template beside it.
 func TestAWSCommandsRun(t *testing.T) {
 	t.Parallel()
-	tools, dir, lines, n := tools(t), t.TempDir(), "", 0
+	tools, dir, lines, n := motolocal.Folder(t, ".."), t.TempDir(), "", 0
 	script, err := filepath.Abs(filepath.Join("testdata", "aws.py"))
 	must(t, err, os.WriteFile(filepath.Join(dir, "template.yaml"), []byte(infra.Template), 0o600))
 	must(t, os.WriteFile(filepath.Join(dir, "aggregator.zip"), []byte("PK\x05\x06"+strings.Repeat("\x00", 18)), 0o600)) // one that is empty
@@ -56,7 +57,7 @@ func TestAWSCommandsRun(t *testing.T) {
 
 // TestCDKTakesTheTemplate runs the program for CDK in docs/operations.md.
 func TestCDKTakesTheTemplate(t *testing.T) {
-	if os.Getenv("EXTAUTHZ_TEST_LONG") != "1" {
+	if os.Getenv("EXTAUTHZ_TEST_LONG") == "" {
 		t.Skip("downloads CDK, 190 MB; EXTAUTHZ_TEST_LONG=1 runs it")
 	}
 	dir := t.TempDir()

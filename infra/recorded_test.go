@@ -56,7 +56,7 @@ func build(t *testing.T) string {
 		return binary
 	}
 	binary := filepath.Join(t.TempDir(), "extauthz")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/extauthz").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, "../cmd/extauthz").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return binary

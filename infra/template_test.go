@@ -1,8 +1,6 @@
 package infra_test
 
 import (
-	"errors"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -16,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/extauthz/extauthz/infra"
+	"github.com/extauthz/extauthz/internal/motolocal"
 	"github.com/extauthz/extauthz/pkg/dynamostore"
 )
 
@@ -49,26 +48,8 @@ func read(t *testing.T) *template {
 	return &tpl
 }
 
-// tools is the folder of what stands in for AWS.
-func tools(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("EXTAUTHZ_TOOLS")
-	if dir == "" {
-		dir = filepath.Join("..", ".tools")
-	}
-	dir = filepath.Join(dir, "aws")
-	_, err := os.Stat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") != "true":
-		t.Skip("no cfn-lint: run `make tools`")
-	case err != nil:
-		t.Fatal(err)
-	}
-	return dir
-}
-
 func TestTemplateIsClean(t *testing.T) {
-	dir := tools(t)
+	dir := motolocal.Folder(t, "..")
 	cmd := exec.CommandContext(t.Context(), "python3", filepath.Join(dir, "bin", "cfn-lint"), "--include-checks", "I", "--", "template.yaml")
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -5,8 +5,8 @@
 // Of CloudFormation it makes what a template says, all at once, and changes
 // nothing by a change set: internal/awslocal does. It has streams of tables.
 //
-// The package is for tests alone; it imports the standard library. Start is all
-// there is.
+// The package is for tests alone; it imports the standard library. Start at
+// Start.
 package motolocal
 
 import (
@@ -30,14 +30,21 @@ main(["-H", "127.0.0.1", "-p", "0"])
 `
 
 // Start starts a server that ends with the test, and returns its URL. root is
-// the module's folder, from the test's. Where moto isn't installed, and in short
-// runs, the test is skipped; under continuous integration (CI=true) it fails for
-// want of it.
+// the module's folder, from the test's. In short runs, and as Folder says, the
+// test is skipped.
 func Start(t testing.TB, root string) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
+	return run(t, Folder(t, root))
+}
+
+// Folder is where moto, AWS's own libraries and cfn-lint are. Where they aren't,
+// the test is skipped; under continuous integration (CI=true) it fails for want of
+// them.
+func Folder(t testing.TB, root string) string {
+	t.Helper()
 	tools := os.Getenv("EXTAUTHZ_TOOLS")
 	if tools == "" {
 		tools = filepath.Join(root, ".tools")
@@ -49,11 +56,11 @@ func Start(t testing.TB, root string) string {
 	_, err = os.Stat(dir) //nolint:gosec // the developer names the folder
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") != "true":
-		t.Skip("no moto: run `make tools`")
+		t.Skip("no moto and cfn-lint: run `make tools`")
 	case err != nil:
 		t.Fatal(err)
 	}
-	return run(t, dir)
+	return dir
 }
 
 func run(t testing.TB, dir string) string {
