@@ -159,7 +159,8 @@ func (p *Proxy) Set(plan Plan) {
 	p.plan = plan
 }
 
-// Records are the calls so far that have ended, in the order of their ends.
+// Records are the calls so far that have ended, in the order of their ends; a call
+// is among them before its client is answered.
 func (p *Proxy) Records() []Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,8 +185,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	record := &Record{Call: Call{Body: body}}
 	_, record.Operation, _ = strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	p.decide(record)
-	defer p.keep(record)
-	p.act(w, r, record)
+	tell := p.act(r, record)
+	p.keep(record) // who is told finds it
+	if tell != nil {
+		tell(w)
+	}
 }
 
 // decide asks the plan.
@@ -206,54 +210,56 @@ func (p *Proxy) keep(record *Record) {
 	p.log = append(p.log, *record)
 }
 
-func (p *Proxy) act(w http.ResponseWriter, r *http.Request, record *Record) {
+// act does what is planned, up to what the client is told; nil: nothing, its call
+// has ended by itself.
+func (p *Proxy) act(r *http.Request, record *Record) (tell func(http.ResponseWriter)) {
 	f := record.Fault
 	if !sleep(r.Context(), f.Before) {
-		return
+		return nil
 	}
+	failing := func(w http.ResponseWriter) { fail(w, f) }
 	switch f.Action {
 	case DropBefore:
-		reset(w)
-		return
+		return reset
 	case FailBefore:
-		fail(w, f)
-		return
+		return failing
 	case Refuse:
-		refuse(w, f)
-		return
+		return func(w http.ResponseWriter) { refuse(w, f) }
 	case Stall:
 		<-r.Context().Done()
-		return
+		return nil
 	case Pass, DropAfter, FailAfter, StallAfter, Repeat, Cut:
 	}
 	a, err := p.forward(r, record.Body)
 	if err != nil {
 		// The server itself is gone: as much as the client can be told.
-		reset(w)
-		return
+		return reset
 	}
 	record.Status = append(record.Status, a.status)
 	if f.Action == Repeat {
 		p.repeat(r, record) //nolint:contextcheck // it outlives the client, as the plan says
 	}
 	if !sleep(r.Context(), f.After) {
-		return
+		return nil
 	}
 	switch f.Action {
 	case DropAfter:
-		reset(w)
+		return reset
 	case FailAfter:
-		fail(w, f)
+		return failing
 	case StallAfter:
 		<-r.Context().Done()
+		return nil
 	case Cut:
 		a.header.Set("Content-Length", strconv.Itoa(len(a.body)))
 		a.body = a.body[:len(a.body)/2]
-		a.write(w)
-		cut(w)
+		return func(w http.ResponseWriter) {
+			a.write(w)
+			cut(w)
+		}
 	case Pass, Repeat, DropBefore, FailBefore, Refuse, Stall:
-		a.write(w)
 	}
+	return a.write
 }
 
 // repeat forwards the call once more, later, whatever the client does. It is a
