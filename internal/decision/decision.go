@@ -139,6 +139,8 @@ func (a *Answer) Charge(index int) *descriptors.RuleCharge {
 type Part struct {
 	Outcome descriptors.Outcome
 	Verdict Verdict
+	// Excused says that a limit is exceeded which never denies.
+	Excused bool
 	// Limit is the one that decided, or the one nearest its end; nil when no
 	// limit was asked.
 	Limit *ratelimit.LimitStatus

@@ -153,13 +153,15 @@ func (c *call) reason() ratelimit.Reason {
 func (c *call) tellApart(a *Answer) {
 	for i := range c.groups {
 		g := &c.groups[i]
-		quota := g.excused && g.lenience == descriptors.Quota
-		if !g.denies() && !quota || !g.alone && len(g.decision.Buckets) > 0 {
+		shadow := g.excused && g.lenience == descriptors.Shadow
+		if !g.denies() && !g.excused || !g.alone && len(g.decision.Buckets) > 0 {
 			continue
 		}
 		for _, charge := range g.charges {
-			part := sort.SearchInts(c.first[1:], charge+1)
-			a.Parts[part].Verdict = Deny
+			p := &a.Parts[sort.SearchInts(c.first[1:], charge+1)]
+			if p.Excused = shadow; !shadow {
+				p.Verdict = Deny
+			}
 		}
 	}
 }

@@ -40,6 +40,7 @@ func (c *call) denied(a *Answer, p *Part) {
 	rule := p.Outcome.Rule
 	switch lenienceOf(rule) {
 	case descriptors.Shadow:
+		p.Excused = true
 		if a.Verdict == Allow {
 			a.Reason, a.Rule = ReasonShadow, rule
 		}

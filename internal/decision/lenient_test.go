@@ -51,6 +51,9 @@ func TestShadowsAdmit(t *testing.T) {
 		f.want(f.decide(seen), Allow, "allowed", Allow)
 		a := f.decide(hard, seen)
 		f.want(a, Allow, ReasonShadow, Allow, Allow)
+		if a.Parts[0].Excused || !a.Parts[1].Excused {
+			t.Errorf("excused: %t and %t", a.Parts[0].Excused, a.Parts[1].Excused)
+		}
 		if a.Rule.Name() != "edge.seen" || a.RetryAfter != 0 || a.Parts[1].Limit.Remaining() != 0 {
 			t.Errorf("rule %s, retry after %s, limit %+v", a.Rule.Name(), a.RetryAfter, a.Parts[1].Limit)
 		}
