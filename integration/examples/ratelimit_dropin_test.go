@@ -11,8 +11,8 @@ import (
 )
 
 // TestRatelimitDropIn has Envoy and a folder of envoyproxy/ratelimit's, and asks
-// as their users do: patterns, a ban, a shadow, several descriptors of a call, and
-// HTTP.
+// as their users do: patterns, a ban, a shadow, several descriptors of a call,
+// HTTP, and values in metrics.
 func TestRatelimitDropIn(t *testing.T) {
 	config, err := filepath.Abs(filepath.Join(folder, "ratelimit-dropin", "config"))
 	if err != nil {
@@ -47,6 +47,16 @@ func TestRatelimitDropIn(t *testing.T) {
 	text, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != 200 || !strings.Contains(string(text), "per_tenant") {
 		t.Errorf("/json: %d %s, %v", response.StatusCode, text, err)
+	}
+	samples, err := e.service.Samples(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for verdict, want := range map[string]float64{"allow": 2, "deny": 2} {
+		got := samples.Family("extauthz_detailed_matches_total", `entries="tenant=acme,path=/search*"`, `verdict="`+verdict+`"`)
+		if got != want {
+			t.Errorf("%s of acme's searches: %v, want %v", verdict, got, want)
+		}
 	}
 	e.noFaults(t)
 }

@@ -100,14 +100,24 @@ func (c *compiler) file(f *File) {
 		domain = newNode()
 		c.rules.domains[name] = domain
 	}
-	c.descriptors(domain, f.Descriptors, name)
+	c.descriptors(domain, f.Descriptors, way{path: name})
 }
 
 func newNode() *node { return &node{children: map[descriptors.Entry]*node{}} }
 
-// descriptors adds the nodes of a list to their parent, whose path is joined with
-// dots.
-func (c *compiler) descriptors(parent *node, list []Descriptor, path string) {
+// way is what leads to a node: its path, joined with dots, and the descriptors on
+// it.
+type way struct {
+	path string
+	of   []*Descriptor
+}
+
+func (w way) to(d *Descriptor, e descriptors.Entry) way {
+	return way{path: w.path + "." + joined(e), of: append(slices.Clip(w.of), d)}
+}
+
+// descriptors adds the nodes of a list to their parent.
+func (c *compiler) descriptors(parent *node, list []Descriptor, to way) {
 	for i := range list {
 		d := &list[i]
 		if d.Key.Value == "" {
@@ -115,16 +125,15 @@ func (c *compiler) descriptors(parent *node, list []Descriptor, path string) {
 			continue
 		}
 		entry := descriptors.Entry{Key: d.Key.Value, Value: d.Value.Value}
-		own := path + "." + joined(entry)
+		own := to.to(d, entry)
 		if parent.children[entry] != nil {
-			c.fail(d.Key, "duplicate descriptor composite key '%s'", own)
+			c.fail(d.Key, "duplicate descriptor composite key '%s'", own.path)
 			continue
 		}
 		n := newNode()
 		parent.children[entry] = n
 		c.wildcard(parent, n, d, entry)
 		n.limit = c.limit(d, own)
-		c.metrics(d)
 		c.descriptors(n, d.Descriptors, own)
 	}
 }
@@ -158,21 +167,26 @@ func (c *compiler) wildcard(parent, n *node, d *Descriptor, e descriptors.Entry)
 	parent.wildcards = append(parent.wildcards, w)
 }
 
-// metrics warns of what would have a value of a request in the name of a metric.
-func (c *compiler) metrics(d *Descriptor) {
-	const message, hint = "%s has no effect here: metrics name rules, never what a request says", "see `extauthz_decisions_total`"
-	for _, f := range []struct {
-		name string
-		flag Flag
-	}{{"detailed_metric", d.DetailedMetric}, {"value_to_metric", d.ValueToMetric}} {
-		if f.flag.On {
-			c.warn(f.flag.At, fmt.Sprintf(message, f.name), hint)
+// counted are the entries by which metrics tell apart what leads to a limit; nil
+// where they don't. With detailed_metric beside the limit these are the
+// request's, else those with value_to_metric, and the others as they are written;
+// so is, always, a pattern whose matches share a bucket.
+func (w way) counted() []descriptors.Entry {
+	detailed := w.of[len(w.of)-1].DetailedMetric.On
+	if !detailed && !slices.ContainsFunc(w.of, func(d *Descriptor) bool { return d.ValueToMetric.On }) {
+		return nil
+	}
+	all := make([]descriptors.Entry, len(w.of))
+	for i, d := range w.of {
+		if d.ShareThreshold.On || !detailed && !d.ValueToMetric.On {
+			all[i] = descriptors.Entry{Key: d.Key.Value, Value: d.Value.Value}
 		}
 	}
+	return all
 }
 
 // limit makes the limit of a node, nil when it has none.
-func (c *compiler) limit(d *Descriptor, path string) *limit {
+func (c *compiler) limit(d *Descriptor, to way) *limit {
 	r := d.RateLimit
 	if r == nil {
 		c.pointless(d)
@@ -180,14 +194,14 @@ func (c *compiler) limit(d *Descriptor, path string) *limit {
 	}
 	adopted := descriptors.Adopted{
 		Name: r.Name.Value, Lenience: c.lenience(d), Metadata: d.Metadata,
-		Unlimited: r.Unlimited.On, Replaces: c.replaces(r),
+		Unlimited: r.Unlimited.On, Replaces: c.replaces(r), Counted: to.counted(),
 	}
 	if strings.ContainsFunc(r.Name.Value, notInHeaders) {
 		c.fail(r.Name, "a name has no line ends, quotes or backslashes: Envoy puts it into a header as it is")
 	}
 	unit := strings.ToUpper(r.Unit.Value)
 	period, known := units[unit]
-	name := descriptors.Text{Value: path, Locate: d.Key.Locate}
+	name := descriptors.Text{Value: to.path, Locate: d.Key.Locate}
 	switch {
 	case r.Unlimited.On && known:
 		c.fail(r.Unit, "should not specify rate limit unit when unlimited")
@@ -252,7 +266,7 @@ func (c *compiler) pointless(d *Descriptor) {
 	for _, f := range []struct {
 		name string
 		flag Flag
-	}{{"shadow_mode", d.ShadowMode}, {"quota_mode", d.QuotaMode}} {
+	}{{"shadow_mode", d.ShadowMode}, {"quota_mode", d.QuotaMode}, {"detailed_metric", d.DetailedMetric}} {
 		if f.flag.On {
 			c.warn(f.flag.At, f.name+" has no effect: there is no rate_limit beside it", "it says nothing about the descriptors below")
 		}

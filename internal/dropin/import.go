@@ -47,6 +47,7 @@ type place struct {
 	match  string   // those of the entries, each with an && before it
 	steps  []step   // one for each entry
 	keys   []string // of the entries
+	way    way
 }
 
 // step is what the way to a node says of the value of one entry.
@@ -142,7 +143,7 @@ func (p *place) to(d *Descriptor) place {
 	}
 	return place{
 		path: p.path + "." + joined(e), domain: p.domain, match: p.match + " && " + is,
-		steps: append(slices.Clone(p.steps), s), keys: append(slices.Clone(p.keys), e.Key),
+		steps: append(slices.Clone(p.steps), s), keys: append(slices.Clone(p.keys), e.Key), way: p.way.to(d, e),
 	}
 }
 
@@ -173,7 +174,7 @@ func (w *importer) node(d *Descriptor, p *place) {
 	if l == nil {
 		return
 	}
-	r := ruleText{name: p.path, match: p.condition("=="), at: d.Key, remarks: remarksOn(d)}
+	r := ruleText{name: p.path, match: p.condition("=="), at: d.Key, remarks: remarksOn(d, p.way.counted() != nil)}
 	switch {
 	case l.Unlimited.On:
 		r.action = "allow"
@@ -197,8 +198,8 @@ func (w *importer) node(d *Descriptor, p *place) {
 	}
 }
 
-// remarksOn are what means something else of a node.
-func remarksOn(d *Descriptor) []string {
+// remarksOn are what means something else of a node; counted: by values too.
+func remarksOn(d *Descriptor, counted bool) []string {
 	var all []string
 	add := func(is bool, remark string) {
 		if is {
@@ -210,7 +211,7 @@ func remarksOn(d *Descriptor) []string {
 	add(d.ShadowMode.On, "shadow_mode: there answers have the limit, here metrics alone")
 	add(len(l.Replaces) > 0, "replaces: there the limit that is replaced isn't charged, here both are")
 	add(len(d.Metadata) > 0, "metadata: there they go with answers, here they don't")
-	add(d.DetailedMetric.On || d.ValueToMetric.On, "detailed_metric, value_to_metric: there values are in metrics, here rules alone; `extauthz top` has entities")
+	add(counted, "detailed_metric, value_to_metric: there values are in metrics, here rules alone; `extauthz top` has entities")
 	add(l.RequestsPerUnit.N == 0 && !l.Unlimited.On, "requests_per_unit: 0: there answers have the limit, here they don't")
 	add(int64(l.RequestsPerUnit.N) > perUnit(l.RequestsPerUnit.N, units["SECOND"]).Rate && strings.EqualFold(l.Unit.Value, "second"), "requests_per_unit: a bucket refills by 9,000,000 a second at most")
 	return all

@@ -88,7 +88,8 @@ func isOdd(entries []descriptors.Entry) bool {
 // say what our rules don't.
 func TestImportOfExamples(t *testing.T) {
 	remarks := map[string]int{
-		"03-most-specific": 1, "06-shadow": 1, "07-replaces": 1, "08-detailed-metric": 1, "20-units": 2, "21-quota": 4,
+		"03-most-specific": 1, "06-shadow": 1, "07-replaces": 1, "08-detailed-metric": 1, "10-value-to-metric": 2,
+		"11-share-threshold": 1, "20-units": 2, "21-quota": 4, "22-metrics": 18,
 	}
 	for _, e := range dropintest.Load(t) {
 		folder := t.TempDir()

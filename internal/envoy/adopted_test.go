@@ -2,6 +2,10 @@ package envoy
 
 import (
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +22,7 @@ import (
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/internal/dropin"
 	"github.com/extauthz/extauthz/internal/dropin/dropintest"
+	"github.com/extauthz/extauthz/internal/telemetry"
 	"github.com/extauthz/extauthz/pkg/hierarchy"
 )
 
@@ -34,7 +39,24 @@ func adoptedPolicy(t *testing.T, opts dropin.Options, examples ...dropintest.Exa
 	return &decision.Policy{Rules: rules, Resolver: hierarchy.NewResolver("default", hierarchy.Document{}), InProcess: true}
 }
 
-// TestRatelimitExamples has the answers to the examples of another format.
+// detailed are the lines of a page of metrics that say what is counted by
+// entries.
+var detailed = regexp.MustCompile(`(?m)^extauthz_detailed_matches_total\{entries="(.*)",rule="(.*)",verdict="(.*)"\} (.*)$`)
+
+// countedBy are the lines of an example's metrics.
+func countedBy(m *telemetry.Metrics) []string {
+	page := httptest.NewRecorder()
+	m.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	var all []string
+	for _, found := range detailed.FindAllStringSubmatch(page.Body.String(), -1) {
+		all = append(all, strings.Join([]string{found[2], found[1], found[3], found[4]}, " "))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// TestRatelimitExamples has the answers to the examples of another format, and
+// what they are counted by.
 func TestRatelimitExamples(t *testing.T) {
 	examples := dropintest.Load(t)
 	if len(examples) < 13 {
@@ -42,10 +64,17 @@ func TestRatelimitExamples(t *testing.T) {
 	}
 	for _, e := range examples {
 		t.Run(e.Name, func(t *testing.T) {
-			w := newWorldOf(t, adoptedPolicy(t, dropin.Options{}, e))
+			metrics := telemetry.NewMetrics("v1")
+			observer := telemetry.NewObserver(metrics, slog.New(slog.DiscardHandler))
+			policy := adoptedPolicy(t, dropin.Options{}, e)
+			observer.Use(policy)
+			w := newObservedWorld(t, policy, observer)
 			for _, step := range e.Steps {
 				w.pass(step.Pass)
 				w.step(t, &step, false)
+			}
+			if diff := cmp.Diff(e.Metrics, countedBy(metrics)); diff != "" {
+				t.Errorf("counted (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -54,7 +83,7 @@ func TestRatelimitExamples(t *testing.T) {
 // TestImportedExamples has the codes of the same answers by the rules that the
 // examples are imported as, but where what they are imported with says otherwise.
 func TestImportedExamples(t *testing.T) {
-	otherwise := map[string]bool{"07-replaces": true, "20-units": true, "21-quota": true}
+	otherwise := map[string]bool{"07-replaces": true, "20-units": true, "21-quota": true, "22-metrics": true}
 	for _, e := range dropintest.Load(t) {
 		if otherwise[e.Name] {
 			continue

@@ -86,6 +86,12 @@ func newServices(t testing.TB, yaml string) *Services {
 
 func newWorldOf(t testing.TB, policy *decision.Policy) *world {
 	t.Helper()
+	return newObservedWorld(t, policy, nil)
+}
+
+// newObservedWorld is a world whose decisions are counted.
+func newObservedWorld(t testing.TB, policy *decision.Policy, o decision.Observer) *world {
+	t.Helper()
 	w := &world{clock: new(atomic.Int64), store: &switchable{Store: embedstore.New(embedstore.Config{})}}
 	w.clock.Store(1_800_000_000_000)
 	limiter, err := ratelimit.New(ratelimit.Config{Store: w.store, Now: func() time.Time { return time.UnixMilli(w.clock.Load()) }})
@@ -93,7 +99,7 @@ func newWorldOf(t testing.TB, policy *decision.Policy) *world {
 		t.Fatal(err)
 	}
 	s := grpc.NewServer(grpc.ForceServerCodecV2(NewCodec()))
-	New(Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }}).Register(s)
+	New(Config{Decider: decision.New(limiter, o), Policy: func() *decision.Policy { return policy }}).Register(s)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

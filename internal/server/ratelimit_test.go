@@ -38,7 +38,7 @@ func (r *running) post(t *testing.T, body string) (int, string) {
 // variables: over gRPC and HTTP, and anew when the root leads elsewhere.
 func TestRatelimitConfiguration(t *testing.T) {
 	root := t.TempDir()
-	const tenants = "domain: edge\ndescriptors: [{key: tenant, rate_limit: {unit: day, requests_per_unit: NUMBER}}]\n"
+	const tenants = "domain: edge\ndescriptors: [{key: tenant, detailed_metric: true, rate_limit: {unit: day, requests_per_unit: NUMBER}}]\n"
 	ratelimitFolder(t, root, "v1", strings.Replace(tenants, "NUMBER", "2", 1))
 	t.Setenv("EXTAUTHZ_RATELIMIT_CONFIG", "auto")
 	t.Setenv("RUNTIME_ROOT", filepath.Join(root, "current"))
@@ -50,6 +50,12 @@ func TestRatelimitConfiguration(t *testing.T) {
 		status, body := r.post(t, `{"domain": "edge", "descriptors": [{"entries": [{"key": "tenant", "value": "acme"}]}]}`)
 		if status != []int{http.StatusOK, http.StatusTooManyRequests}[want] || !strings.Contains(body, `"DAY"`) {
 			t.Errorf("/json: %d %s", status, body)
+		}
+	}
+	for verdict, n := range map[string]string{"allow": "2", "deny": "1"} {
+		want := `extauthz_detailed_matches_total{entries="tenant=acme",rule="edge.tenant",verdict="` + verdict + `"} ` + n
+		if _, page := r.get(t, r.Metrics, "/metrics"); !strings.Contains(page, want) {
+			t.Errorf("metrics lack %s", want)
 		}
 	}
 	if first != codeOK {
@@ -64,10 +70,13 @@ func TestRatelimitConfiguration(t *testing.T) {
 
 	ratelimitFolder(t, root, "v2", "domain: edge\ndescriptors: [{key: tenant, rate_limit: {unlimited: true}}]\n")
 	until(t, "the changed configuration admits", func() bool { return codeOf(t, r) == codeOK })
+	if _, page := r.get(t, r.Metrics, "/metrics"); strings.Contains(page, "tenant=acme") {
+		t.Error("a rule that isn't counted by values any more still is")
+	}
 
 	ratelimitFolder(t, root, "v3", strings.Replace(tenants, "day", "eon", 1))
 	until(t, "the broken configuration is refused", func() bool { return strings.Contains(r.log.String(), "the changed configuration is refused") })
-	if !strings.Contains(r.log.String(), "edge.yaml:2:48: invalid rate limit unit 'eon'") {
+	if !strings.Contains(r.log.String(), "edge.yaml:2:71: invalid rate limit unit 'eon'") {
 		t.Error("the log doesn't say what is wrong")
 	}
 	if got := codeOf(t, r); got != codeOK {

@@ -22,6 +22,7 @@ type Metrics struct {
 
 	decisions *prometheus.CounterVec // :: protocol, rule, verdict, reason, source
 	matches   *prometheus.CounterVec // :: protocol, rule, action
+	entries   *byEntries
 	shadows   *prometheus.CounterVec // :: rule, verdict
 	settles   *prometheus.CounterVec // :: rule
 	unlimited *prometheus.CounterVec // :: rule
@@ -62,6 +63,8 @@ func (m *Metrics) newDecisions() {
 		"protocol", "rule", "verdict", "reason", "source")
 	m.matches = m.counters("rule_matches_total", "Descriptors (ratelimit) and requests (ext_authz), by the rule that took them.",
 		"protocol", "rule", "action")
+	m.entries = newByEntries(m.counters("detailed_matches_total", "Descriptors by their entries, of rules with detailed_metric or value_to_metric.",
+		"rule", "entries", "verdict"))
 	m.shadows = m.counters("shadow_decisions_total", "What rules that aren't enforced would have decided.", "rule", "verdict")
 	m.settles = m.counters("settled_charges_total", "Charges booked whatever the balance, of settle rules.", "rule")
 	m.unlimited = m.counters("unlimited_charges_total", "Charges to which no limits apply.", "rule")

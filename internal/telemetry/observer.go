@@ -43,6 +43,7 @@ func NewObserver(m *Metrics, log *slog.Logger) *Observer {
 // Use makes ready for a policy that will be in force. Series of rules that it
 // doesn't have end; they would only grow in number with every reload.
 func (o *Observer) Use(p *decision.Policy) {
+	o.metrics.entries.use(p.Rules.All())
 	old := o.current.Swap(newRecorder(o.metrics, p))
 	if old == nil {
 		return
@@ -73,7 +74,7 @@ func (o *Observer) Decided(p *decision.Policy, reqs []*descriptors.Request, a *d
 		protocol = protocolIndex(reqs[0].Protocol)
 	}
 	o.seconds[protocol].Observe(took.Seconds())
-	o.recorder(p).decided(protocol, a)
+	o.recorder(p).decided(protocol, reqs, a)
 	for i := range a.Parts {
 		for _, f := range a.Parts[i].Outcome.InvalidShadows {
 			o.log.Debug("a request is invalid to a rule that isn't enforced", "protocol", protocolNames[protocol], "rule", nameOf(f.Rule), "err", f.Err)

@@ -36,6 +36,7 @@ func newRecorder(m *Metrics, p *decision.Policy) *recorder {
 	r := &recorder{metrics: m, policy: p, rules: make(map[*descriptors.Rule]*ruleSeries, len(all)), none: newRuleSeries(m, "")}
 	for _, rule := range all {
 		r.rules[rule] = newRuleSeries(m, rule.Name())
+		r.rules[rule].entries = m.entries.rule(rule)
 	}
 	return r
 }
@@ -48,11 +49,15 @@ func (r *recorder) rule(rule *descriptors.Rule) *ruleSeries {
 	return r.none
 }
 
-func (r *recorder) decided(protocol int, a *decision.Answer) {
+func (r *recorder) decided(protocol int, reqs []*descriptors.Request, a *decision.Answer) {
 	r.rule(a.Rule).decision(protocol, a).Inc()
 	for i := range a.Parts {
 		o := &a.Parts[i].Outcome
-		r.rule(o.Rule).match(protocol, o).Inc()
+		taken := r.rule(o.Rule)
+		taken.match(protocol, o).Inc()
+		if taken.entries != nil {
+			taken.entries.count(reqs[i].Entries, verdictOf(a, &a.Parts[i]))
+		}
 		for j := range o.Charges {
 			if o.Charges[j].Settle && a.Source != ratelimit.SourceFallback {
 				series(&r.rule(o.Charges[j].Rule).settled, r.metrics.settles, nameOf(o.Charges[j].Rule)).Inc()
@@ -127,6 +132,7 @@ func series(c *counter, vec *prometheus.CounterVec, labels ...string) prometheus
 type ruleSeries struct {
 	metrics   *Metrics
 	name      string
+	entries   *entrySeries // nil: it isn't counted by them
 	decisions [protocols][verdicts][len(reasons)][sources]counter
 	matches   [protocols][actions]counter
 	shadows   [verdicts]counter

@@ -21,6 +21,10 @@ type Adopted struct {
 	Unit string
 	// Unlimited has RLS answer that all that can be said is left.
 	Unlimited bool
+	// Counted are the entries of a descriptor as metrics tell those apart that the
+	// rule takes: one for each, and where it is empty the descriptor's own. Nil:
+	// they are counted by the rule alone.
+	Counted []Entry
 	// Metadata go with the answer to what isn't denied: values as of JSON. Nil for
 	// none.
 	Metadata map[string]any

@@ -24,11 +24,14 @@ import (
 //go:embed examples/*.txtar
 var files embed.FS
 
-// Example is a configuration and calls in their order.
+// Example is a configuration, calls in their order, and what becomes of them.
 type Example struct {
 	Name  string
 	Files []txtar.File // of the configuration
 	Steps []Step
+	// Metrics are what the calls are counted by, beside their rules: each a rule,
+	// entries, a verdict and a number.
+	Metrics []string
 }
 
 // Step is a call, made some times, or time that passes.
@@ -67,12 +70,15 @@ func Load(t testing.TB) []Example {
 		}
 		all[i].Name = strings.TrimSuffix(filepath.Base(name), ".txtar")
 		for _, f := range txtar.Parse(data).Files {
-			if f.Name != "calls" {
+			switch f.Name {
+			case "metrics":
+				all[i].Metrics = strings.Split(strings.TrimSpace(string(f.Data)), "\n")
+			case "calls":
+				if all[i].Steps, err = steps(string(f.Data)); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			default:
 				all[i].Files = append(all[i].Files, f)
-				continue
-			}
-			if all[i].Steps, err = steps(string(f.Data)); err != nil {
-				t.Fatalf("%s: %v", name, err)
 			}
 		}
 	}
