@@ -83,7 +83,7 @@ func badValues() map[string][]string {
 func anyText() []string {
 	return []string{
 		"after", "prefix", "display-name", "manager", "from", "from-namespace", "from-region", "from-endpoint-url",
-		"domain", "host", "method", "path", "rule", "scheme", "source-principal",
+		"domain", "host", "method", "path", "rule", "scheme", "source-principal", "source-san",
 		"kms-key", "aggregator-bucket", "role-trust", "aggregator-role-arn", "permission-boundary", "alarm-sns-topic",
 	}
 }

@@ -28,6 +28,7 @@ type explainFlags struct {
 	method, scheme, host, path string
 	headers, extensions        []string
 	address, principal         string
+	sans                       []string
 	metadata, routeMetadata    string
 }
 
@@ -67,6 +68,7 @@ before it.`,
 	fs.StringArrayVar(&f.extensions, "context-extension", nil, "a context extension, `K=V`; again for more of them")
 	fs.StringVar(&f.address, "source-address", "127.0.0.1", "the peer's `address`")
 	fs.StringVar(&f.principal, "source-principal", "", "the peer's `principal`, from its certificate")
+	fs.StringArrayVar(&f.sans, "source-san", nil, "a subject alternative `name` in the peer's certificate; again for more of them")
 	fs.StringVar(&f.metadata, "metadata", "", "dynamic metadata by filter, a `JSON` object")
 	fs.StringVar(&f.routeMetadata, "route-metadata", "", "the route's metadata, a `JSON` object")
 	f.form = addOutput(c)
@@ -115,7 +117,7 @@ func checkForm(given func(flag string) bool) error {
 	}
 	descriptor := first("domain", "descriptor", "hits")
 	http := first("path", "method", "scheme", "host", "header", "context-extension",
-		"source-address", "source-principal", "metadata", "route-metadata")
+		"source-address", "source-principal", "source-san", "metadata", "route-metadata")
 	switch {
 	case given("config") && given("server"):
 		return usage("leave one out", "-c explains by a file, --server by what a service has loaded")
@@ -149,7 +151,7 @@ func (f *explainFlags) explain(ctx context.Context, stderr io.Writer, q *admin.Q
 func (f *explainFlags) question(hits bool) (*admin.Question, error) {
 	q := &admin.Question{
 		Domain: f.domain, Method: f.method, Scheme: f.scheme, Host: f.host, Path: f.path,
-		SourceAddress: f.address, SourcePrincipal: f.principal,
+		SourceAddress: f.address, SourcePrincipal: f.principal, SourceSANs: f.sans,
 	}
 	for _, text := range f.descriptors {
 		d, err := parseDescriptor(text)

@@ -190,6 +190,9 @@ func TestFieldsOfChecks(t *testing.T) {
 	// nobody's way.
 	client := clientAs(t, certificates, "importer")
 	e.wantSeen(t, post(t, client, "https://"+host(10004)+"/principals"), identities["importer"]+"|"+identities["orders"])
+	names := identities["importer"] + "|importer.example|importer@example.com|192.0.2.1"
+	e.wantSeen(t, post(t, client, "https://"+host(10004)+"/names"), names)
+	e.wantSeen(t, e.ask(t, 10001, "/names"), "nameless")
 	e.wantSeen(t, post(t, client, "https://"+host(10004)+"/metadata"), "acme|two|2")
 
 	through := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

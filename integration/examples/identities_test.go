@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,7 +19,8 @@ import (
 	"time"
 )
 
-// identities are the workloads of a mesh, by their files' name.
+// identities are the workloads of a mesh, by their files' name. Their certificates
+// have other names beside.
 var identities = map[string]string{
 	"orders":   "spiffe://cluster.local/ns/shop/sa/orders",
 	"importer": "spiffe://cluster.local/ns/batch/sa/importer",
@@ -53,6 +55,7 @@ func writeIdentities(t *testing.T, dir string) {
 		}
 		leaf := &x509.Certificate{
 			SerialNumber: big.NewInt(2), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, URIs: []*url.URL{id},
+			DNSNames: []string{name + ".example"}, EmailAddresses: []string{name + "@example.com"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)},
 			KeyUsage:    x509.KeyUsageDigitalSignature,
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		}

@@ -24,6 +24,7 @@ type Question struct {
 	Headers           map[string]string `json:"headers,omitempty"`
 	SourceAddress     string            `json:"source_address,omitempty"`
 	SourcePrincipal   string            `json:"source_principal,omitempty"`
+	SourceSANs        []string          `json:"source_sans,omitempty"` // of the peer's certificate
 	ContextExtensions map[string]string `json:"context_extensions,omitempty"`
 	Metadata          map[string]any    `json:"metadata,omitempty"` // by filter
 	RouteMetadata     map[string]any    `json:"route_metadata,omitempty"`

@@ -159,7 +159,7 @@ func (q *Question) check() *descriptors.Request {
 		Protocol: descriptors.ProtocolExtAuthz, Hits: 1, ID: "explain",
 		Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path,
 		Headers:           make(map[string]string, len(q.Headers)),
-		Source:            descriptors.Peer{Address: q.SourceAddress, Principal: q.SourcePrincipal},
+		Source:            descriptors.Peer{Address: q.SourceAddress, Principal: q.SourcePrincipal, SANs: q.SourceSANs},
 		ContextExtensions: q.ContextExtensions,
 	}
 	for name, value := range q.Headers {

@@ -48,12 +48,29 @@ func BenchmarkMatch(b *testing.B) {
 		m := conditionFor(b, `domain == "llm" && has(descriptor.user)`, native)
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
-			ev := newEvaluation(clientIP{})
+			ev := newEvaluation(clientIP{}, newSANs())
 			for b.Loop() {
 				ev.begin(req, nil)
 				if holds, err := m.holds(ev); !holds || err != nil {
 					b.Fatal(holds, err)
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkSANs reads the names of a certificate that is known, and of a new one.
+func BenchmarkSANs(b *testing.B) {
+	peer := Peer{Certificate: certificate(b, anyNames())}
+	for name, s := range map[string]*sans{"known": newSANs(), "new": nil} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				from := s
+				if from == nil {
+					from = newSANs()
+				}
+				from.of(&peer)
 			}
 		})
 	}

@@ -70,7 +70,7 @@ func TestCIDR(t *testing.T) {
 			if native {
 				m = conditionFor(t, `inCIDR(request.headers["x"], ["192.0.2.0/24", "`+c.prefix+`"])`, true)
 			}
-			ev := newEvaluation(clientIP{})
+			ev := newEvaluation(clientIP{}, newSANs())
 			ev.begin(check("GET", "/", "x", c.ip), nil)
 			if got, err := m.holds(ev); got != c.want || err != nil && c.ip != "" {
 				t.Errorf("%s in %s, native %t: %t, %v", c.ip, c.prefix, native, got, err)
@@ -78,7 +78,7 @@ func TestCIDR(t *testing.T) {
 		}
 	}
 	m := conditionFor(t, `inCIDR("10.1.2.3", [request.headers["x"]])`, true)
-	ev := newEvaluation(clientIP{})
+	ev := newEvaluation(clientIP{}, newSANs())
 	ev.begin(check("GET", "/", "x", "10.0.0.0/99"), nil)
 	if _, err := m.holds(ev); kindOf(err) != "invalid" {
 		t.Errorf("a CIDR of the request that is none: %v", err)

@@ -59,7 +59,8 @@ func Compile(src []RuleSource, opts Options) (*Rules, []*Fault, []*Fault) {
 }
 
 func newRules(source clientIP) *Rules {
-	return &Rules{source: source, pool: sync.Pool{New: func() any { return newEvaluation(source) }}}
+	names := newSANs()
+	return &Rules{source: source, pool: sync.Pool{New: func() any { return newEvaluation(source, names) }}}
 }
 
 func newCompiler(env *environment, into *faults, rule string) *compiler {

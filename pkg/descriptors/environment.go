@@ -122,6 +122,13 @@ func (p provider) FindStructFieldType(name, fieldName string) (*types.FieldType,
 			GetFrom: func(target any) (any, error) { return f.value(target), nil },
 		}, true
 	}
+	if f.list != nil {
+		return &types.FieldType{
+			Type:    cel.ListType(cel.StringType),
+			IsSet:   func(target any) bool { return f.list(target).Size() != types.IntZero },
+			GetFrom: func(target any) (any, error) { return f.list(target), nil },
+		}, true
+	}
 	missing := errors.New(noSuchAttribute + fieldName)
 	return &types.FieldType{
 		Type:  types.StringType,

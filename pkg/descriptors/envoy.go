@@ -129,7 +129,7 @@ func peerOf(p *authv3.AttributeContext_Peer) Peer {
 	if address == "" {
 		address = p.GetAddress().GetPipe().GetPath()
 	}
-	return Peer{Address: address, Principal: p.GetPrincipal()}
+	return Peer{Address: address, Principal: p.GetPrincipal(), Certificate: p.GetCertificate()}
 }
 
 func metadataOf(m *corev3.Metadata) Values {

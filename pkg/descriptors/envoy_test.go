@@ -88,7 +88,7 @@ func TestOverride(t *testing.T) {
 }
 
 const loggedCheck = `{"attributes":{
-	"source":{"address":{"socketAddress":{"address":"127.0.0.1","portValue":50408}},"principal":"spiffe://a"},
+	"source":{"address":{"socketAddress":{"address":"127.0.0.1","portValue":50408}},"principal":"spiffe://a","certificate":"-----BEGIN"},
 	"destination":{"address":{"socketAddress":{"address":"127.0.0.2","portValue":18102}},"principal":"server"},
 	"request":{"time":"2026-11-21T21:23:22.492832Z","http":{"id":"14283501709013499195","method":"GET",
 		"headers":{":authority":"127.0.0.1:18102",":method":"GET","x-tenant":"acme","x-envoy-external-address":"203.0.113.9"},
@@ -107,8 +107,8 @@ func TestFromCheck(t *testing.T) {
 		Host: "127.0.0.1:18102", Path: "/orders/1?a=b&c=%20d",
 		Began:             time.Date(2026, 11, 21, 21, 23, 22, 492_832_000, time.UTC).UnixNano(),
 		Headers:           map[string]string{":authority": "127.0.0.1:18102", ":method": "GET", "x-tenant": "acme", "x-envoy-external-address": "203.0.113.9"},
-		Source:            Peer{"127.0.0.1", "spiffe://a"},
-		Destination:       Peer{"127.0.0.2", "server"},
+		Source:            Peer{Address: "127.0.0.1", Principal: "spiffe://a", Certificate: "-----BEGIN"},
+		Destination:       Peer{Address: "127.0.0.2", Principal: "server"},
 		ContextExtensions: map[string]string{"resource": "orders"},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {

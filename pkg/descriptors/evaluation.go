@@ -7,6 +7,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 )
 
 // evaluation is one request under the eyes of the rules: what native reads work
@@ -16,18 +17,20 @@ type evaluation struct {
 	req    *Request
 	entity *EntityInfo // in answers alone
 	source clientIP
+	sans   *sans
 
 	ip      string // client_ip, once it was asked for
 	ipKnown bool
 	params  map[string]string // query_params, once they were gone over
+	names   nameList          // source.sans, once they were asked for
 	tooMany bool              // an expression would go over more than it may
 
 	// The maps that variables and their fields are; they point back here.
 	descriptor, headers, query, extensions, entityMetadata mapVal
 }
 
-func newEvaluation(source clientIP) *evaluation {
-	ev := &evaluation{source: source}
+func newEvaluation(source clientIP, sans *sans) *evaluation {
+	ev := &evaluation{source: source, sans: sans}
 	ev.descriptor = mapVal{texts{ev, descriptorMap}, ev}
 	ev.headers = mapVal{texts{ev, headersMap}, ev}
 	ev.query = mapVal{texts{ev, queryMap}, ev}
@@ -38,7 +41,7 @@ func newEvaluation(source clientIP) *evaluation {
 
 func (ev *evaluation) begin(req *Request, entity *EntityInfo) {
 	ev.req, ev.entity = req, entity
-	ev.ip, ev.ipKnown, ev.params, ev.tooMany = "", false, nil, false
+	ev.ip, ev.ipKnown, ev.params, ev.names, ev.tooMany = "", false, nil, nameList{}, false
 }
 
 // Parent makes an evaluation a CEL activation.
@@ -76,10 +79,8 @@ func (ev *evaluation) ResolveName(name string) (any, bool) {
 // structure is what the fields of a variable are read from.
 func (ev *evaluation) structure(name string) any {
 	switch name {
-	case "request", "entity":
+	case "request", "entity", "source":
 		return ev
-	case "source":
-		return &ev.req.Source
 	case "destination":
 		return &ev.req.Destination
 	}
@@ -97,6 +98,16 @@ func clientIPOf(ev *evaluation) string {
 		ev.ip, ev.ipKnown = ev.source.of(ev.req), true
 	}
 	return ev.ip
+}
+
+// sourceSANs are the names in the client's certificate. As with every list, those
+// that are too many to go over end the evaluation.
+func (ev *evaluation) sourceSANs() traits.Lister {
+	if ev.names.Lister == nil {
+		ev.names = ev.sans.of(&ev.req.Source)
+	}
+	ev.tooMany = ev.tooMany || ev.names.tooMany
+	return ev.names.Lister
 }
 
 func urlPath(path string) string {

@@ -34,7 +34,7 @@ func TestHashOfLongTexts(t *testing.T) {
 			{`sha256(metadata.f.list[0])`, c},
 		} {
 			for _, native := range []bool{true, false} {
-				ev := newEvaluation(clientIP{})
+				ev := newEvaluation(clientIP{}, newSANs())
 				ev.begin(v.req, nil)
 				for before, want := range map[string]string{"": shortHash(key), "key-": "key-" + shortHash(key)} {
 					got, err := textFor(t, before+"${"+v.expression+"}", native).write(ev)
@@ -63,7 +63,7 @@ func TestHashOfForgedTexts(t *testing.T) {
 		`sha256(descriptor[?"none"].orValue(descriptor.a + descriptor.b))`,
 		`[descriptor.a + descriptor.b].map(descriptor, sha256(descriptor))[0]`,
 	} {
-		ev := newEvaluation(clientIP{})
+		ev := newEvaluation(clientIP{}, newSANs())
 		ev.begin(forged, nil)
 		got, err := textFor(t, "${"+expression+"}", true).write(ev)
 		if err != nil || len(got) != hashDigits {

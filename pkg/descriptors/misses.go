@@ -15,7 +15,7 @@ type paths map[string]int64 // path -> the node that reads it
 
 // alwaysThere are what every request of its protocol has.
 var alwaysThere = map[string]bool{
-	"domain": true, "hits": true, "client_ip": true, "source.address": true, "destination.address": true,
+	"domain": true, "hits": true, "client_ip": true, "source.address": true, "source.sans": true, "destination.address": true,
 	"request.id": true, "request.method": true, "request.scheme": true, "request.host": true,
 	"request.path": true, "request.url_path": true, "request.headers": true, "request.query_params": true,
 }

@@ -142,7 +142,7 @@ func TestNativeConditionsAreCEL(t *testing.T) {
 		source := anyCondition(t, p, 3)
 		native, inCEL := conditionFor(t, source, true), conditionFor(t, source, false)
 		for range 20 {
-			ev := newEvaluation(clientIP{})
+			ev := newEvaluation(clientIP{}, newSANs())
 			ev.begin(anyRequest(t, p), nil)
 			got, gotErr := native.holds(ev)
 			want, wantErr := inCEL.holds(ev)
@@ -166,7 +166,7 @@ func TestNativeTextsAreCEL(t *testing.T) {
 		source := prefix + "${" + rapid.SampledFrom(reads).Draw(t, "read") + "}"
 		native, inCEL := textFor(t, source, true), textFor(t, source, false)
 		for range 20 {
-			ev := newEvaluation(clientIP{})
+			ev := newEvaluation(clientIP{}, newSANs())
 			ev.begin(anyRequest(t, p), nil)
 			got, gotErr := native.write(ev)
 			want, wantErr := inCEL.write(ev)

@@ -64,7 +64,15 @@ type Entry struct{ Key, Value string }
 
 // Peer is one end of a connection: its address without the port, and who its
 // certificate says it is.
-type Peer struct{ Address, Principal string }
+type Peer struct {
+	Address, Principal string
+	// Certificate is the client's as Envoy sends it, PEM as in a URL; empty unless
+	// Envoy was told to. It is read when a rule asks for the names in it.
+	Certificate string
+	// SANs are the subject alternative names where they are known without it; nil:
+	// they are the certificate's.
+	SANs []string
+}
 
 // Override is a limit that a descriptor brings with it.
 type Override struct {

@@ -86,7 +86,7 @@ func FuzzTemplate(f *testing.F) {
 		if made == nil {
 			return
 		}
-		ev := newEvaluation(clientIP{})
+		ev := newEvaluation(clientIP{}, newSANs())
 		ev.begin(descriptor("d", "user", "u", "\xff", "\xff"), nil)
 		if s, err := made.write(ev); err == nil && s == "" {
 			t.Fatalf("%q made an empty text", value)

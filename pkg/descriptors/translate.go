@@ -130,6 +130,12 @@ func (t *translated) unknownName(message string, answers bool, env *cel.Env) boo
 			known = append(known, fieldNames(name)...)
 		}
 		t.hint = didYouMean(m[1], known)
+		for _, v := range variables {
+			if _, ok := variableField(v.name, m[1]); ok {
+				t.hint = v.name + " has it"
+				break
+			}
+		}
 		return true
 	}
 	m := undeclared.FindStringSubmatch(message)

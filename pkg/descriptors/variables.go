@@ -3,6 +3,7 @@ package descriptors
 import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 )
 
 // reader reads a text of a request; empty means that it is missing.
@@ -22,6 +23,7 @@ var (
 
 	requestType = cel.ObjectType("Request")
 	peerType    = cel.ObjectType("Peer")
+	sourceType  = cel.ObjectType("Source") // a peer whose certificate is known
 	entryType   = cel.ObjectType("Entry")
 	entityType  = cel.ObjectType("Entity")
 )
@@ -32,7 +34,7 @@ var variables = []variable{
 	{name: "entries", typ: cel.ListType(entryType), protocol: ProtocolRateLimit},
 	{name: "hits", typ: cel.IntType, protocol: bothProtocols},
 	{name: "request", typ: requestType, protocol: ProtocolExtAuthz},
-	{name: "source", typ: peerType, protocol: ProtocolExtAuthz},
+	{name: "source", typ: sourceType, protocol: ProtocolExtAuthz},
 	{name: "destination", typ: peerType, protocol: ProtocolExtAuthz},
 	{name: "client_ip", typ: cel.StringType, protocol: ProtocolExtAuthz},
 	{name: "context_extensions", typ: textMap, protocol: ProtocolExtAuthz},
@@ -53,12 +55,13 @@ var mapVariables = map[string]*mapKind{
 	"context_extensions": extensionsMap,
 }
 
-// field is a field of a variable: a text, or a map of texts.
+// field is a field of a variable: a text, a map of texts, or a list of them.
 type field struct {
 	name  string
 	text  func(target any) string
 	kind  *mapKind
 	value func(target any) ref.Val // of a map
+	list  func(target any) traits.Lister
 }
 
 // structures are the types that have fields, by name. The target of a field's
@@ -74,6 +77,11 @@ var structures = map[string][]field{
 		requestText("body", func(r *Request) string { return r.Body }),
 		{name: "query_params", kind: queryMap, value: func(t any) ref.Val { return &t.(*evaluation).query }},
 		{name: "headers", kind: headersMap, value: func(t any) ref.Val { return &t.(*evaluation).headers }},
+	},
+	sourceType.TypeName(): {
+		requestText("address", func(r *Request) string { return r.Source.Address }),
+		requestText("principal", func(r *Request) string { return r.Source.Principal }),
+		{name: "sans", list: func(t any) traits.Lister { return t.(*evaluation).sourceSANs() }},
 	},
 	peerType.TypeName(): {
 		{name: "address", text: func(t any) string { return t.(*Peer).Address }},

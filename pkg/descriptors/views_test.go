@@ -7,6 +7,7 @@ func TestViews(t *testing.T) {
 	const yes, no, missing, invalid = "true", "false", "missing", "invalid"
 	d := descriptor("d", "a", "1", "b", "2", "a", "3", "empty", "")
 	c := check("GET", "/?q=1&q=2", "x", "y")
+	c.Source.SANs = []string{"spiffe://a", ""}
 	c.Metadata = Object{"f": Object{"n": 1.0, "empty": "", "object": Object{"x": "y"}, "list": someList{"l", nil, true}}}
 	for _, v := range []struct {
 		match string
@@ -42,8 +43,14 @@ func TestViews(t *testing.T) {
 		{`route_metadata == {}`, c, yes},
 		{`request.query_params == {"q": "1"} && request.headers == {"x": "y"}`, c, yes},
 		{`context_extensions == {}`, c, yes},
+		{`source.sans == ["spiffe://a"] && has(source.sans) && type(source.sans) == list`, c, yes},
+		{`source.sans[1] == "x"`, c, missing},
+		{`source.?sans.orValue(["x"])[0] == "spiffe://a"`, c, yes},
+		{`has(source.sans) || source.sans.size() > 0`, check("GET", "/"), no},
+		{`source.sans[0] == "x"`, check("GET", "/"), missing},
+		{`source.?sans.orValue(["x"])[0] == "x"`, check("GET", "/"), yes},
 	} {
-		ev := newEvaluation(clientIP{})
+		ev := newEvaluation(clientIP{}, newSANs())
 		ev.begin(v.req, nil)
 		holds, err := conditionFor(t, v.match, true).holds(ev)
 		got := kindOf(err)

@@ -44,6 +44,13 @@ func TestWarnings(t *testing.T) {
 				`6:33: rule "b": entity: a request without context_extensions.x` + miss + `ext_authz` + hint,
 			},
 		},
+		{"names are always there, though there may be none", []RuleSource{rule("r", "entity", "${string(source.sans.size())}")}, false, nil},
+		{
+			"the first of names",
+			[]RuleSource{rule("r", "entity", "${source.sans[0]}")},
+			false,
+			[]string{`2:3: rule "r": entity: a request without source.sans[0]` + miss + `ext_authz` + hint},
+		},
 		{"promised by has", []RuleSource{rule("r", "match", "has(descriptor.user) && has(descriptor.model)", "entity", "${descriptor.user}", "resource", "${descriptor.model}")}, false, nil},
 		{"promised by a key", []RuleSource{rule("r", "match", `"user" in descriptor`, "entity", `${descriptor["user"]}`)}, false, nil},
 		{"promised by a comparison", []RuleSource{rule("r", "match", "descriptor.user.startsWith('u') && descriptor.model == 'm'", "entity", "${descriptor.user}${descriptor.model}")}, false, nil},
