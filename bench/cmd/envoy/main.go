@@ -42,9 +42,9 @@ func main() {
 	flag.StringVar(&o.noop, "noop", "../bin/bench/noop", "the binary of the server that decides nothing")
 	flag.StringVar(&o.config, "config", "extauthz.yaml", "the service's configuration")
 	flag.StringVar(&o.root, "root", "..", "the folder that pins Envoy and has its binary in .tools")
-	flag.IntVar(&o.rounds, "rounds", 9, "rounds")
-	flag.DurationVar(&o.duration, "duration", time.Second, "measured time of each run")
-	flag.DurationVar(&o.warmup, "warmup", 200*time.Millisecond, "unmeasured time before each run")
+	flag.IntVar(&o.rounds, "rounds", 60, "rounds: many and short, so that what drifts falls on both alike")
+	flag.DurationVar(&o.duration, "duration", 200*time.Millisecond, "measured time of each run")
+	flag.DurationVar(&o.warmup, "warmup", 50*time.Millisecond, "unmeasured time before each run")
 	flag.DurationVar(&o.patience, "patience", time.Second, "how long to wait before a run for neighbours to be quiet")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -201,7 +201,7 @@ func report(w io.Writer, o *options, listeners []*listener) {
 	for _, l := range listeners {
 		of[l.Name] = l
 	}
-	fmt.Fprintf(w, "%d rounds of %v, Envoy with one worker, one connection. Medians (least–most).\n\n", o.rounds, o.duration)
+	fmt.Fprintf(w, "%d rounds of %v, Envoy with one worker, one connection. Medians (quartiles).\n\n", o.rounds, o.duration)
 	fmt.Fprintln(w, "| | no-op p50 µs | extauthz p50 µs | longer at p50, µs | longer at p99, µs | goal at p50 | |\n|---|--:|--:|--:|--:|--:|---|")
 	for name, authz := range map[string]bool{"RLS": false, "ext_authz": true} {
 		noop, service := of[fmt.Sprintf("noop_%t", authz)], of[fmt.Sprintf("extauthz_%t", authz)]
@@ -225,7 +225,10 @@ func differences(a, b []time.Duration) []time.Duration {
 
 func median(v []time.Duration) time.Duration { return slices.Sorted(slices.Values(v))[len(v)/2] }
 
+// spread is the median, and the quartiles: of many short rounds the least and the
+// most say how the machine was, not how the servers are.
 func spread(v []time.Duration) string {
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-	return fmt.Sprintf("%.0f (%.0f–%.0f)", us(median(v)), us(slices.Min(v)), us(slices.Max(v)))
+	sorted := slices.Sorted(slices.Values(v))
+	return fmt.Sprintf("%.0f (%.0f–%.0f)", us(median(v)), us(sorted[len(v)/4]), us(sorted[len(v)*3/4]))
 }

@@ -31,7 +31,8 @@ func CPU(pid int) (time.Duration, error) {
 const tick = time.Second / 100
 
 // Busy is the CPU time that the machine has spent on anything, what other
-// machines have taken of it included.
+// machines have taken of it included; not on processes that are niced, as those
+// that keep it awake (cmd/awake), which give way to what is measured.
 func Busy() (time.Duration, error) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -44,7 +45,7 @@ func Busy() (time.Duration, error) {
 // busy reads the first line of /proc/stat: "cpu user nice system idle iowait irq
 // softirq steal ...".
 func busy(line string) (time.Duration, error) {
-	const idle, iowait, last = 3, 4, 8
+	const nice, idle, iowait, last = 1, 3, 4, 8
 	fields := strings.Fields(line)
 	if len(fields) <= last || fields[0] != "cpu" {
 		return 0, fmt.Errorf("/proc/stat begins with %q", line)
@@ -55,7 +56,7 @@ func busy(line string) (time.Duration, error) {
 		if err != nil {
 			return 0, fmt.Errorf("/proc/stat begins with %q: %w", line, err)
 		}
-		if i != idle && i != iowait {
+		if i != nice && i != idle && i != iowait {
 			sum += time.Duration(n) * tick
 		}
 	}

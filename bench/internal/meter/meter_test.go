@@ -62,8 +62,8 @@ func TestBusyIsAtLeastThisProcess(t *testing.T) {
 
 func TestBusyReadsTheFirstLine(t *testing.T) {
 	got, err := busy("cpu  10 1 5 1000 200 2 3 4 50 0")
-	if want := 25 * tick; err != nil || got != want {
-		t.Errorf("%v %v, want %v: neither idle, waiting nor guest, which is in user", got, err, want)
+	if want := 24 * tick; err != nil || got != want {
+		t.Errorf("%v %v, want %v: neither niced, idle, waiting nor guest, which is in user", got, err, want)
 	}
 	for _, line := range []string{"", "cpu 1 2", "intr 1 2 3 4 5 6 7 8", "cpu a 1 1 1 1 1 1 1 1"} {
 		if _, err := busy(line); err == nil {
