@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -130,6 +131,8 @@ func (r *StoreResolver) load(ctx context.Context, k ratelimit.Key, tier string) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("resolving the limits of %s: %w", k.ID(), err)
 	}
+	// It is kept, and may be a part of a request.
+	tier = strings.Clone(tier)
 	loaded := r.loads.DoChan(k.ID()+"\x00"+tier, func() (any, error) { //nolint:contextcheck // said above
 		if !r.cache.begin() {
 			return nil, errClosed

@@ -67,12 +67,29 @@ func NewKey(namespace, entity, resource, variant string) (Key, error) {
 	return joinKey(namespace, EntityID(entity), ResourceID(resource), encodePart(variant, maxVariant), shown(entity), shown(resource)), nil
 }
 
+// joinKey makes a key that lies in one text of its own: one that is kept keeps
+// nothing of the request which its parts come from.
 func joinKey(namespace, entityID, resourceID, variantID, entity, resource string) Key {
-	k := Key{entity: entity, resource: resource}
+	k := Key{}
 	k.entityAt = int32(len(namespace) + 1)
 	k.resourceAt = k.entityAt + int32(len(entityID)+1)
 	k.variantAt = k.resourceAt + int32(len(resourceID)+1)
-	k.id = namespace + string(sep) + entityID + string(sep) + resourceID + string(sep) + variantID
+	if entity == entityID { // nearly always
+		entity = ""
+	}
+	if resource == resourceID {
+		resource = ""
+	}
+	all := namespace + string(sep) + entityID + string(sep) + resourceID + string(sep) + variantID + entity + resource
+	end := int(k.variantAt) + len(variantID)
+	k.id = all[:end]
+	k.entity, k.resource = k.EntityID(), k.ResourceID()
+	if entity != "" {
+		k.entity = all[end : end+len(entity)]
+	}
+	if resource != "" {
+		k.resource = all[end+len(entity):]
+	}
 	return k
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -142,4 +143,25 @@ func TestRawPartsAreWhatKeysWereMadeOf(t *testing.T) {
 			t.Fatalf("%q is in keys as %q, which is read as %q", raw, id, got)
 		}
 	})
+}
+
+// TestAKeyKeepsNothingElse: what a key holds is its own, and not a part of the
+// text that it was made of.
+func TestAKeyKeepsNothingElse(t *testing.T) {
+	for _, text := range []string{"acme", "/v1/\u00e9", strings.Repeat("x", 257)} {
+		for _, rest := range []string{"acme", "/v1/\u00e9"} {
+			request := strings.Clone(text + rest)
+			k := mustKey(t, "default", request[:len(text)], request[len(text):], "")
+			k = k.WithEntity(request[:len(text)])
+			for part, s := range map[string]string{"the entity": k.Entity(), "the resource": k.Resource(), "the id": k.ID()} {
+				first, last := unsafe.Pointer(unsafe.StringData(request)), unsafe.Add(unsafe.Pointer(unsafe.StringData(request)), len(request)-1)
+				if at := unsafe.Pointer(unsafe.StringData(s)); uintptr(at) >= uintptr(first) && uintptr(at) <= uintptr(last) {
+					t.Errorf("%s of %.20q is a part of the request", part, text)
+				}
+			}
+			if k.Resource() != rest || !strings.HasPrefix(text, k.Entity()) {
+				t.Errorf("%.20q and %q became %.20q and %q", text, rest, k.Entity(), k.Resource())
+			}
+		}
+	}
 }
