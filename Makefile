@@ -12,8 +12,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # -buildvcs=false: the version is stamped below, and stamping by Go itself fails
 # where git refuses a checkout that another user owns.
 BUILD := -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)'
-# The aggregator's code, and go-control-plane's that writes messages without reflection.
-TAGS := aggregator,vtprotobuf
+# The aggregator's code, for `stack deploy`.
+TAGS := aggregator
 LINT := go tool -modfile=tools/go.mod golangci-lint
 # Modules of their own, which keep the product's go.mod short.
 MODULES := $(patsubst %/go.mod,%,$(wildcard bench/go.mod integration/crds/go.mod))
@@ -61,7 +61,6 @@ test: build tools ## everything: unit tests and a real Envoy with -race, fuzz ta
 	go vet ./...
 	go vet -tags integration ./integration/...
 	RAPID_CHECKS=$(CHECKS) go test -race -timeout 60m $(TESTFLAGS) ./...
-	go test $(TESTFLAGS) -tags vtprotobuf ./internal/envoy
 	go test -race $(TESTFLAGS) -tags integration -timeout 60m ./integration/...
 	EXTAUTHZ_TEST_STORE=dynamodb go test -race $(TESTFLAGS) -tags integration -timeout 20m -skip "Demo|ShareATable|Recovery" ./integration
 	EXTAUTHZ_TEST_ENVOY=oldest go test -race $(TESTFLAGS) -tags integration -timeout 20m -run "$(CORE)" ./integration

@@ -11,27 +11,25 @@ import (
 	"github.com/extauthz/extauthz/pkg/descriptors"
 )
 
-// sayAdopted has the status of a descriptor speak of its limit as the rule does,
-// where that is one of another format: by the configured name and unit, and also
-// of a limit that is none, or of 0. A limit that the store has in the place of
-// the rule's speaks for itself.
-func sayAdopted(s *rlsv3.RateLimitResponse_DescriptorStatus, p *decision.Part) {
+// sayAdopted has a descriptor speak of its limit as the rule does, where that is
+// one of another format: by the configured name and unit, and also of a limit that
+// is none, or of 0. A limit that the store has in the place of the rule's speaks
+// for itself.
+func sayAdopted(said saidLimit, remaining uint32, p *decision.Part) (saidLimit, uint32) {
 	adopted := p.Outcome.Rule.Adopted()
 	switch {
 	case adopted == nil:
 	case adopted.Unlimited:
-		s.LimitRemaining = math.MaxUint32
+		remaining = math.MaxUint32
 	case adopted.Unit == "": // it came with the descriptor
-		if s.CurrentLimit != nil {
-			s.CurrentLimit.Name = ""
-		}
+		said.name = ""
 	case p.Limit == nil && p.Outcome.Action == descriptors.Deny, p.Limit != nil && p.Limit.Limit == adopted.Limit:
 		unit := rlsv3.RateLimitResponse_RateLimit_Unit_value[adopted.Unit]
-		s.CurrentLimit = &rlsv3.RateLimitResponse_RateLimit{
-			Name: adopted.Name, Unit: rlsv3.RateLimitResponse_RateLimit_Unit(unit),
-			RequestsPerUnit: saturate(adopted.Limit.Burst),
+		said = saidLimit{
+			is: true, name: adopted.Name, unit: rlsv3.RateLimitResponse_RateLimit_Unit(unit), requests: saturate(adopted.Limit.Burst),
 		}
 	}
+	return said, remaining
 }
 
 // appendAdopted appends what rules of another format have go with the answers of
@@ -61,7 +59,8 @@ func appendAdopted(to []byte, a *decision.Answer) []byte {
 	if err != nil {
 		return to
 	}
-	return appendField(to, metaAdopted, value)
+	to, entry := beginEntry(to, metaAdopted)
+	return end(appendBytes(to, entryValue, value), entry)
 }
 
 // mergeMissing adds what isn't there, also within mappings that both have. It changes

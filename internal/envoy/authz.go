@@ -8,9 +8,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/pkg/descriptors"
@@ -19,83 +18,128 @@ import (
 // extAuthz is the Authorization service.
 type extAuthz struct {
 	authv3.UnimplementedAuthorizationServer
-	cfg  Config
-	pool requestPool
+	*endpoint
+	cfg Config
 }
 
-func newExtAuthz(cfg Config) *extAuthz { return &extAuthz{cfg: cfg} }
+func newExtAuthz(cfg Config) *extAuthz {
+	s := &extAuthz{cfg: cfg}
+	s.endpoint = newEndpoint(authv3.Authorization_Check_FullMethodName, reader{readCheck, checkMessage}, s.decide)
+	return s
+}
 
-// Check admits a request, denies it with an answer for the client, or says that
-// there is no decision, so that Envoy's failure mode decides.
-func (s *extAuthz) Check(ctx context.Context, call *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, refuse(s.cfg.ExtAuthz, gone(err))
+// Check answers as a call over gRPC is answered.
+func (s *extAuthz) Check(ctx context.Context, message *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	c := s.calls.get()
+	defer s.calls.put(c)
+	c.check(message)
+	response := new(authv3.CheckResponse)
+	if err := s.tell(ctx, c, response); err != nil {
+		return nil, err
 	}
-	reqs := s.pool.get(1)
-	defer s.pool.put(reqs)
-	req := reqs.ptrs[0]
-	descriptors.FromCheck(call, req)
-	policy := s.cfg.Policy()
-	a := s.cfg.Decider.Decide(ctx, policy, reqs.ptrs)
-	if ctx.Err() != nil {
-		s.cfg.ExtAuthz.Late()
-	}
-	var response *authv3.CheckResponse
-	switch a.Verdict {
-	case decision.Allow:
-		response = allowResponse(&a, policy, req)
-	case decision.Unavailable:
-		s.cfg.ExtAuthz.Refused(refusedUnavailable.reason)
-		return unavailableResponse(), nil
-	case decision.Deny, decision.Invalid:
-		response = denyResponse(&a, policy, req)
-	}
-	setMetadata(response, checkMetadata, &a, policy)
 	return response, nil
 }
 
-// allowResponse sets the headers of the deciding rule's on_allow, and removes
-// each that any other rule would set: else a client could send it. The chosen
-// headers go to the client, in place of those that the backend sends.
-func allowResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Request) *authv3.CheckResponse {
-	told := withChosen(make([]header, 0, usualHeaders), a, p)
-	ok := &authv3.OkHttpResponse{ResponseHeadersToAdd: overwriteAll(told)}
+// decide admits a request, denies it with an answer for the client, or says that
+// there is no decision, so that Envoy's failure mode decides.
+func (s *extAuthz) decide(ctx context.Context, c *call) (*reply, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, refuse(s.cfg.ExtAuthz, gone(err))
+	}
+	policy := s.cfg.Policy()
+	a := s.cfg.Decider.Decide(ctx, policy, c.ptrs)
+	if ctx.Err() != nil {
+		s.cfg.ExtAuthz.Late()
+	}
+	r := s.replies.get()
+	switch a.Verdict {
+	case decision.Allow:
+		r.allowCheck(&a, policy, c.ptrs)
+	case decision.Unavailable:
+		s.cfg.ExtAuthz.Refused(refusedUnavailable.reason)
+		r.unavailable()
+		return r, nil
+	case decision.Deny, decision.Invalid:
+		r.denyCheck(&a, policy, c.ptrs)
+	}
+	r.wire = appendMetadata(r.wire, checkMetadata, &a, policy)
+	return r, nil
+}
+
+// The fields of a CheckResponse, and of what is in it.
+const (
+	checkStatus   protowire.Number = 1
+	checkDenied   protowire.Number = 2
+	checkOK       protowire.Number = 3
+	checkMetadata protowire.Number = 4
+	checkError    protowire.Number = 5
+
+	statusNumber  protowire.Number = 1
+	statusMessage protowire.Number = 2
+
+	okHeaders         protowire.Number = 2
+	okRemove          protowire.Number = 5
+	okResponseHeaders protowire.Number = 6
+
+	deniedStatus  protowire.Number = 1
+	deniedHeaders protowire.Number = 2
+	deniedBody    protowire.Number = 3
+	httpCode      protowire.Number = 1
+
+	optionHeader protowire.Number = 1
+	optionAction protowire.Number = 3
+)
+
+// allowCheck sets the headers of the deciding rule's on_allow, and removes each
+// that any other rule would set: else a client could send it. The chosen headers
+// go to the client, in place of those that the backend sends.
+func (r *reply) allowCheck(a *decision.Answer, p *decision.Policy, reqs []*descriptors.Request) {
+	r.status(codes.OK, "")
+	var ok int
+	r.wire, ok = begin(r.wire, checkOK)
 	if routing := p.Rules.RoutingHeaders(); len(routing) > 0 {
-		var answers []descriptors.HeaderAnswer
-		var routed []header
-		if a.Rule != nil {
-			answers = a.Rule.AllowHeaders(req, a.Entity)
-		}
-		for _, name := range routing {
-			i := slices.IndexFunc(answers, func(h descriptors.HeaderAnswer) bool { return h.Name == name })
-			if i < 0 || answers[i].Remove || !sendable(answers[i].Value) {
-				ok.HeadersToRemove = append(ok.HeadersToRemove, name)
-				continue
-			}
-			routed = append(routed, header{name, answers[i].Value})
-		}
-		ok.Headers = overwriteAll(routed)
+		r.route(routing, a, reqs)
 	}
-	return &authv3.CheckResponse{
-		Status:       &rpcstatus.Status{Code: int32(codes.OK)},
-		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
+	r.choose(a, p)
+	r.overwrite(okResponseHeaders)
+	r.wire = end(r.wire, ok)
+}
+
+// route sets or removes each of the routing headers.
+func (r *reply) route(routing []string, a *decision.Answer, reqs []*descriptors.Request) {
+	var answers []descriptors.HeaderAnswer
+	if a.Rule != nil {
+		answers = a.Rule.AllowHeaders(reqs[0], a.Entity)
+	}
+	var removed []string
+	for _, name := range routing {
+		i := slices.IndexFunc(answers, func(h descriptors.HeaderAnswer) bool { return h.Name == name })
+		if i < 0 || answers[i].Remove || !sendable(answers[i].Value) {
+			removed = append(removed, name)
+			continue
+		}
+		r.set(name, answers[i].Value)
+	}
+	r.overwrite(okHeaders)
+	for _, name := range removed {
+		r.wire = appendBytes(r.wire, okRemove, name)
 	}
 }
 
-// unavailableResponse is no denial: Envoy counts it as an error, and answers as
-// the operator has configured.
-func unavailableResponse() *authv3.CheckResponse {
-	return &authv3.CheckResponse{
-		Status:       &rpcstatus.Status{Code: int32(codes.Unavailable), Message: refusedUnavailable.text},
-		HttpResponse: &authv3.CheckResponse_ErrorResponse{ErrorResponse: &authv3.DeniedHttpResponse{}},
-	}
+// unavailable is no denial: Envoy counts it as an error, and answers as the
+// operator has configured.
+func (r *reply) unavailable() {
+	r.status(codes.Unavailable, refusedUnavailable.text)
+	var none int
+	r.wire, none = begin(r.wire, checkError)
+	r.wire = end(r.wire, none)
 }
 
-// denyResponse is the answer for a client. Envoy needs the HTTP status, and a
-// gRPC code that isn't 0.
-func denyResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Request) *authv3.CheckResponse {
-	answer, forGRPC := descriptors.DenialAnswer{}, isGRPC(req.Headers[contentType])
-	d := denialOf(a, []*descriptors.Request{req})
+// denyCheck is the answer for a client. Envoy needs the HTTP status, and a gRPC
+// code that isn't 0.
+func (r *reply) denyCheck(a *decision.Answer, p *decision.Policy, reqs []*descriptors.Request) {
+	answer, forGRPC := descriptors.DenialAnswer{}, isGRPC(reqs[0].Headers[contentType])
+	d := denialOf(a, reqs)
 	if d != nil {
 		answer = *d
 	}
@@ -103,43 +147,47 @@ func denyResponse(a *decision.Answer, p *decision.Policy, req *descriptors.Reque
 		answer.Status = httpStatus(a)
 	}
 	code := grpcCode(answer.Status)
-	headers := withChosen(make([]header, 0, usualHeaders), a, p)
+	r.choose(a, p)
 	if answer.Status == http.StatusTooManyRequests { // which Envoy adds to the rate limit filter's denials alone
-		headers = append(headers, header{envoyRateLimited, "true"})
+		r.set(envoyRateLimited, "true")
 	}
 	if forGRPC { // Envoy sends the body as the message, and code 14 for a 429
-		headers = set(headers, grpcStatus, strconv.Itoa(int(code)))
+		r.set(grpcStatus, strconv.Itoa(int(code)))
 		answer.Body = grpcMessage(d, a)
 	} else {
 		if answer.Body == "" {
 			answer.Body, answer.ContentType = publicJSON(a), jsonType
 		}
 		if answer.ContentType != "" {
-			headers = set(headers, contentType, answer.ContentType)
+			r.set(contentType, answer.ContentType)
 		}
 	}
-	headers = withConfigured(headers, d, !forGRPC)
-	denied := &authv3.DeniedHttpResponse{
-		Status:  &typev3.HttpStatus{Code: typev3.StatusCode(answer.Status)}, //nolint:gosec // 3 digits
-		Body:    answer.Body,
-		Headers: overwriteAll(headers),
-	}
-	return &authv3.CheckResponse{
-		Status:       &rpcstatus.Status{Code: int32(code)}, //nolint:gosec // below 17
-		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
-	}
+	r.configure(d, !forGRPC)
+
+	r.status(code, "")
+	to, denied := begin(r.wire, checkDenied)
+	to, status := begin(to, deniedStatus)
+	to = end(appendUint(to, httpCode, uint64(answer.Status)), status) //nolint:gosec // 3 digits
+	r.wire = to
+	r.overwrite(deniedHeaders)
+	r.wire = end(appendBytes(r.wire, deniedBody, utf8Text(answer.Body)), denied)
 }
 
-// overwriteAll has each header take the place of one of its name, allocated
-// together.
-func overwriteAll(headers []header) []*corev3.HeaderValueOption {
-	if len(headers) == 0 {
-		return nil
+// status writes a google.rpc.Status.
+func (r *reply) status(code codes.Code, message string) {
+	to, status := begin(r.wire, checkStatus)
+	to = appendUint(to, statusNumber, uint64(code))
+	r.wire = end(appendBytes(to, statusMessage, message), status)
+}
+
+// overwrite writes the headers that were set, each of which takes the place of one
+// of its name. None is left.
+func (r *reply) overwrite(field protowire.Number) {
+	for _, h := range r.headers {
+		to, option := begin(r.wire, field)
+		to = appendHeader(to, optionHeader, h)
+		r.wire = end(appendUint(to, optionAction, uint64(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)), option)
 	}
-	all, options := make([]*corev3.HeaderValueOption, len(headers)), make([]corev3.HeaderValueOption, len(headers))
-	for i, v := range headerValues(headers) {
-		all[i] = &options[i]
-		all[i].Header, all[i].AppendAction = v, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
-	}
-	return all
+	clear(r.headers)
+	r.headers = r.headers[:0]
 }

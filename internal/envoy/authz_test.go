@@ -10,6 +10,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -151,7 +152,11 @@ func TestUnavailableStoreInExtAuthz(t *testing.T) {
 	rule := "rules: [{name: api, entity: '${request.headers[\"x-tenant\"]}', default_limits: {requests: 2/min}, on_deny: {status: 429}}]"
 	w := newWorld(t, "on_unavailable: error\n"+rule)
 	w.store.down.Store(true)
-	if diff := cmp.Diff(unavailableResponse(), w.check(t, "/", "x-tenant", "acme"), protocmp.Transform()); diff != "" {
+	unavailable := &authv3.CheckResponse{
+		Status:       &rpcstatus.Status{Code: int32(codes.Unavailable), Message: refusedUnavailable.text},
+		HttpResponse: &authv3.CheckResponse_ErrorResponse{ErrorResponse: &authv3.DeniedHttpResponse{}},
+	}
+	if diff := cmp.Diff(unavailable, w.check(t, "/", "x-tenant", "acme"), protocmp.Transform()); diff != "" {
 		t.Errorf("on_unavailable: error (-want +got):\n%s", diff)
 	}
 	w = newWorld(t, "on_unavailable: deny\n"+rule)

@@ -20,28 +20,25 @@ const (
 	xReset          = "x-ratelimit-reset"
 )
 
-// longestValue is more than any value of these takes: a name of 64 bytes, two
-// numbers of at most 19.
-const longestValue = 128
-
-// withChosen adds those of the chosen headers that have something to say. What
-// they say is numbers and a limit's name, which is letters, digits and . _ -;
-// nothing that a request brings.
-func withChosen(headers []header, a *decision.Answer, p *decision.Policy) []header {
+// choose adds those of the chosen headers that have something to say. What they
+// say is numbers and a limit's name, which is letters, digits and . _ -; nothing
+// that a request brings.
+func (r *reply) choose(a *decision.Answer, p *decision.Policy) {
 	if len(p.ResponseHeaders) == 0 {
-		return headers
+		return
 	}
 	_, limit := a.Decision.Primary()
-	var room [longestValue]byte
 	for _, name := range p.ResponseHeaders {
-		if value := appendValue(room[:0], name, a, limit); len(value) > 0 {
-			if other, ok := p.HeaderNames[name]; ok {
-				name = other
-			}
-			headers = append(headers, header{name, string(value)})
+		from := len(r.texts)
+		r.texts = appendValue(r.texts, name, a, limit)
+		if len(r.texts) == from {
+			continue
 		}
+		if other, ok := p.HeaderNames[name]; ok {
+			name = other
+		}
+		r.headers = append(r.headers, header{name, r.texts[from:len(r.texts):len(r.texts)]})
 	}
-	return headers
 }
 
 // appendValue appends the value of a chosen header, nothing when it has none. l

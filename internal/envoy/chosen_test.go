@@ -127,6 +127,7 @@ func TestChosenHeadersOverTime(t *testing.T) {
 }
 
 func TestLargestNumbers(t *testing.T) {
+	const longestValue = 128
 	l := &ratelimit.LimitStatus{
 		Limit:     ratelimit.Custom(strings.Repeat("a", 64), ratelimit.MaxTokens, 1, ratelimit.MaxPeriod),
 		Balance:   ratelimit.MaxTokens * ratelimit.MillitokensPerToken,

@@ -2,28 +2,21 @@ package envoy
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 	"pgregory.net/rapid"
 )
 
@@ -58,7 +51,7 @@ func rateLimitWire(domain, key, value string) []byte {
 
 func decode(t testing.TB, wire []byte, into proto.Message) error {
 	t.Helper()
-	return NewCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, into)
+	return unmarshal(wire, into)
 }
 
 func TestTextThatIsNotUTF8(t *testing.T) {
@@ -180,6 +173,7 @@ func FuzzRateLimitRequest(f *testing.F) {
 	f.Add(rateLimitWire("edge", "tenant", "acme"))
 	f.Add(rateLimitWire("edge", "tenant", "\xff\xf4\x8f\xbf\xbf"))
 	f.Fuzz(func(t *testing.T, wire []byte) {
+		sameAsMessages(t, readers[0].reader, wire)
 		fuzzDecode(t, wire, new(rlsv3.RateLimitRequest), new(rlsv3.RateLimitRequest))
 	})
 }
@@ -187,7 +181,9 @@ func FuzzRateLimitRequest(f *testing.F) {
 func FuzzCheckRequest(f *testing.F) {
 	f.Add(checkWire(f, "acme"))
 	f.Add([]byte(strings.Replace(string(checkWire(f, "acme")), "acme", "ac\xffe", 1)))
+	f.Add(fullCheck(f))
 	f.Fuzz(func(t *testing.T, wire []byte) {
+		sameAsMessages(t, readers[1].reader, wire)
 		fuzzDecode(t, wire, new(authv3.CheckRequest), new(authv3.CheckRequest))
 	})
 }
@@ -246,135 +242,26 @@ func tcp(address string, port uint32) *corev3.Address {
 	}}}
 }
 
-// TestChecksOfEnvoyAreReadByHand: what is as Envoy sends it needs the stock
-// decoder for what is around the HTTP request alone.
-func TestChecksOfEnvoyAreReadByHand(t *testing.T) {
-	wire := checkWire(t, "acme")
-	var want, got authv3.CheckRequest
-	if err := proto.Unmarshal(wire, &want); err != nil {
-		t.Fatal(err)
-	}
-	if !readCheck(wire, &got) {
-		t.Error("it isn't read")
-	}
-	if diff := cmp.Diff(&want, &got, protocmp.Transform()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// TestOddChecksAreReadAsTheStockDecoderDoes: by hand or not.
-func TestOddChecksAreReadAsTheStockDecoderDoes(t *testing.T) {
-	text := func(n protowire.Number, parts ...string) string {
-		return string(protowire.AppendString(protowire.AppendTag(nil, n, protowire.BytesType), strings.Join(parts, "")))
-	}
-	number := func(n protowire.Number) string {
-		return string(protowire.AppendVarint(protowire.AppendTag(nil, n, protowire.VarintType), 5))
-	}
-	request := func(parts ...string) string { return text(attributesRequest, text(requestHTTP, parts...)) }
-	http := func(parts ...string) string { return text(checkAttributes, request(parts...)) }
-	get, post, header := text(2, "GET"), text(2, "POST"), text(httpHeaders, text(1, "a"), text(2, "b"))
-	for name, wire := range map[string]string{
-		"empty":                 "",
-		"no HTTP request":       text(checkAttributes, text(attributesRequest)),
-		"two HTTP requests":     http(get) + http(header),
-		"then a number":         http(get) + number(1),
-		"two texts":             http(get, post),
-		"no headers":            http(get),
-		"a header twice":        http(header, text(httpHeaders, text(1, "a"))),
-		"no name":               http(text(httpHeaders, text(2, "b"))),
-		"a field of a header":   http(text(httpHeaders, text(1, "a"), text(3, "c"))),
-		"a size":                http(get, number(9)),
-		"an unknown field":      http(get, text(99, "x")),
-		"unknown around":        http(get) + text(99, "x"),
-		"a number as a text":    http(number(2)),
-		"a body":                http(text(12, "\x00\xff")),
-		"a source in two parts": text(checkAttributes, text(1, text(2, "s")), request(get), text(1, text(4, "p"))),
-	} {
-		t.Run(name, func(t *testing.T) {
-			var want, got authv3.CheckRequest
-			if err := proto.Unmarshal([]byte(wire), &want); err != nil {
-				t.Fatal(err)
-			}
-			if err := unmarshal([]byte(wire), &got); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(&want, &got, protocmp.Transform()); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-// TestAnswersAreWrittenAsTheStockCodecWould: by generated code, where the program
-// has it, or without.
-func TestAnswersAreWrittenAsTheStockCodecWould(t *testing.T) {
-	metadata := protowire.AppendBytes(protowire.AppendTag(nil, rateLimitMetadata, protowire.BytesType), appendTextField(nil, metaRule, "r"))
-	limited := &rlsv3.RateLimitResponse{
-		OverallCode: rlsv3.RateLimitResponse_OVER_LIMIT,
-		Statuses: []*rlsv3.RateLimitResponse_DescriptorStatus{
-			{},
-			{
-				Code: rlsv3.RateLimitResponse_OVER_LIMIT,
-				CurrentLimit: &rlsv3.RateLimitResponse_RateLimit{
-					Name: "requests", RequestsPerUnit: 1<<32 - 1, Unit: rlsv3.RateLimitResponse_RateLimit_DAY, UnitMultiplier: wrapperspb.UInt32(2),
-				},
-				LimitRemaining: 3, DurationUntilReset: durationpb.New(time.Hour),
-			},
-		},
-		ResponseHeadersToAdd: headerValues([]header{{"retry-after", "5"}, {"x", ""}}),
-		RawBody:              []byte("no\x00"),
-	}
-	limited.ProtoReflect().SetUnknown(metadata)
-	for name, answer := range map[string]proto.Message{
-		"empty":         &rlsv3.RateLimitResponse{},
-		"limited":       limited,
-		"allowed":       &authv3.CheckResponse{Status: &rpcstatus.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{HeadersToRemove: []string{"a", "é"}}}},
-		"unavailable":   unavailableResponse(),
-		"of no service": structpb.NewStringValue("x"),
-		"denied": &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status: &typev3.HttpStatus{Code: typev3.StatusCode_TooManyRequests}, Body: "{}", Headers: overwriteAll([]header{{"a", "b"}}),
-		}}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			want, err := proto.Marshal(answer)
-			if err != nil {
-				t.Fatal(err)
-			}
-			wire, err := NewCodec().Marshal(answer)
-			if err != nil {
-				t.Fatal(err)
-			}
-			theirs, ours := answer.ProtoReflect().New().Interface(), answer.ProtoReflect().New().Interface()
-			if err := errors.Join(proto.Unmarshal(want, theirs), proto.Unmarshal(wire.Materialize(), ours)); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(theirs, ours, protocmp.Transform()); diff != "" {
-				t.Errorf("(-stock +ours):\n%s", diff)
-			}
-		})
-	}
-}
-
 func BenchmarkUnmarshal(b *testing.B) {
-	limit, check := func() any { return new(rlsv3.RateLimitRequest) }, func() any { return new(authv3.CheckRequest) }
+	rls, check := newRateLimit(Config{}), newExtAuthz(Config{})
 	for name, tc := range map[string]struct {
 		wire  []byte
-		into  func() any
-		codec encoding.CodecV2
+		calls *callPool
 	}{
-		"rls":             {rateLimitWire("edge", "tenant", "acme"), limit, NewCodec()},
-		"rls/escaped":     {rateLimitWire("edge", "tenant", "\xff"), limit, NewCodec()},
-		"rls/stock":       {rateLimitWire("edge", "tenant", "acme"), limit, NewCodec().CodecV2},
-		"ext_authz":       {checkWire(b, "acme"), check, NewCodec()},
-		"ext_authz/stock": {checkWire(b, "acme"), check, NewCodec().CodecV2},
+		"rls":               {rateLimitWire("edge", "tenant", "acme"), &rls.calls},
+		"rls/escaped":       {rateLimitWire("edge", "tenant", "\xff"), &rls.calls},
+		"ext_authz":         {checkWire(b, "acme"), &check.calls},
+		"ext_authz/escaped": {bytes.Replace(checkWire(b, "acme"), []byte("acme"), []byte("ac\xffe"), 1), &check.calls},
 	} {
-		data := mem.BufferSlice{mem.SliceBuffer(tc.wire)}
+		data, codec := mem.BufferSlice{mem.SliceBuffer(tc.wire)}, NewCodec()
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := tc.codec.Unmarshal(data, tc.into()); err != nil {
+				c := tc.calls.get()
+				if err := codec.Unmarshal(data, c); err != nil {
 					b.Fatal(err)
 				}
+				tc.calls.put(c)
 			}
 		})
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/pkg/descriptors"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -22,10 +24,23 @@ const (
 )
 
 // header is one of an answer.
-type header struct{ name, value string }
+type header struct {
+	name  string
+	value []byte // UTF-8
+}
 
-// usualHeaders is how many headers of an answer there is room for at first.
-const usualHeaders = 8
+// The fields of a HeaderValue.
+const (
+	headerKey   protowire.Number = 1
+	headerValue protowire.Number = 2
+)
+
+// appendHeader appends a field that is a HeaderValue.
+func appendHeader(to []byte, field protowire.Number, h header) []byte {
+	to, value := begin(to, field)
+	to = appendBytes(to, headerKey, h.name)
+	return end(appendBytes(to, headerValue, h.value), value)
+}
 
 // waitSeconds is how long to wait in whole seconds, rounded up: Envoy rounds
 // down, which invites a retry that comes too early.
@@ -37,28 +52,30 @@ func waitSeconds(d time.Duration) int64 {
 }
 
 // set replaces the header of this name, or adds it.
-func set(headers []header, name, value string) []header {
+func (r *reply) set(name, value string) {
 	name = strings.ToLower(name)
-	i := slices.IndexFunc(headers, func(h header) bool { return h.name == name })
+	from := len(r.texts)
+	r.texts = append(r.texts, utf8Text(value)...)
+	text := r.texts[from:len(r.texts):len(r.texts)]
+	i := slices.IndexFunc(r.headers, func(h header) bool { return h.name == name })
 	if i >= 0 {
-		headers[i].value = value
-		return headers
+		r.headers[i].value = text
+		return
 	}
-	return append(headers, header{name, value})
+	r.headers = append(r.headers, header{name, text})
 }
 
-// withConfigured adds what a rule's on_deny says; d may be nil. typed says
-// whether it may give the answer a type.
-func withConfigured(headers []header, d *descriptors.DenialAnswer, typed bool) []header {
+// configure sets what a rule's on_deny says; d may be nil. typed says whether it
+// may give the answer a type.
+func (r *reply) configure(d *descriptors.DenialAnswer, typed bool) {
 	if d == nil {
-		return headers
+		return
 	}
 	for _, h := range d.Headers {
 		if !h.Remove && sendable(h.Value) && (typed || h.Name != contentType) {
-			headers = set(headers, h.Name, h.Value)
+			r.set(h.Name, h.Value)
 		}
 	}
-	return headers
 }
 
 // grpcMessage is the message of a denial for a gRPC client: the rule's body

@@ -2,12 +2,9 @@ package envoy
 
 import (
 	"math"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/pkg/descriptors"
@@ -36,48 +33,37 @@ const (
 	metaUnit            = "unit"
 )
 
-// The fields of the messages that carry it.
-const (
-	rateLimitMetadata protowire.Number = 6 // RateLimitResponse.dynamic_metadata
-	checkMetadata     protowire.Number = 4 // CheckResponse.dynamic_metadata
-)
-
-// setMetadata adds the metadata to an answer in wire form. As a map of messages
+// appendMetadata appends the metadata, a Struct, to an answer. As a map of messages
 // it would take a dozen allocations to make, and as long to write as all else
 // that the answer holds.
-func setMetadata(m proto.Message, field protowire.Number, a *decision.Answer, p *decision.Policy) {
+func appendMetadata(to []byte, field protowire.Number, a *decision.Answer, p *decision.Policy) []byte {
 	if !p.DynamicMetadata {
-		return
+		return to
 	}
-	fields := appendMetadata(make([]byte, 0, 256), a, field == checkMetadata)
-	if len(fields) == 0 {
-		return
-	}
-	wire := protowire.AppendTag(make([]byte, 0, len(fields)+8), field, protowire.BytesType)
-	m.ProtoReflect().SetUnknown(protowire.AppendBytes(wire, fields))
-}
-
-// appendMetadata appends the fields of a Struct.
-func appendMetadata(to []byte, a *decision.Answer, override bool) []byte {
+	without := len(to)
+	to, at := begin(to, field)
 	if a.Rule != nil {
-		to = appendTextField(to, metaRule, a.Rule.Name())
+		to = appendTextEntry(to, metaRule, a.Rule.Name())
 	}
 	entity, resource, limit := charged(a)
-	to = appendTextField(to, metaEntity, entity)
-	to = appendTextField(to, metaResource, resource)
+	to = appendTextEntry(to, metaEntity, entity)
+	to = appendTextEntry(to, metaResource, resource)
 	if limit != nil {
-		to = appendTextField(to, metaLimit, limit.Limit.Name)
-		to = appendField(to, metaRemaining, numberValue(limit.Remaining()))
+		to = appendTextEntry(to, metaLimit, limit.Limit.Name)
+		to = appendNumberEntry(to, metaRemaining, limit.Remaining())
 	}
 	if len(a.Decision.Buckets) > 0 || a.Source == ratelimit.SourceFallback {
-		to = appendTextField(to, metaSource, a.Source.String())
+		to = appendTextEntry(to, metaSource, a.Source.String())
 	}
-	to = appendTextField(to, metaShadow, shadowsOf(a))
+	to = appendTextEntry(to, metaShadow, shadowsOf(a))
 	to = appendAdopted(to, a)
-	if override && limit != nil {
+	if limit != nil && field == checkMetadata {
 		to = appendOverride(to, &limit.Limit)
 	}
-	return to
+	if len(to) == at {
+		return to[:without]
+	}
+	return end(to, at)
 }
 
 // charged are whom and what the answer is about, and the limit.
@@ -130,10 +116,12 @@ func appendOverride(to []byte, l *ratelimit.Limit) []byte {
 	if !ok || l.Rate > math.MaxUint32 {
 		return to
 	}
-	fields := appendField(make([]byte, 0, 64), metaRequestsPerUnit, numberValue(l.Rate))
-	fields = appendTextField(fields, metaUnit, unit)
-	value := protowire.AppendTag(make([]byte, 0, 80), valueStruct, protowire.BytesType)
-	return appendField(to, metaOverride, protowire.AppendBytes(value, fields))
+	to, entry := beginEntry(to, metaOverride)
+	to, value := begin(to, entryValue)
+	to, fields := begin(to, valueStruct)
+	to = appendNumberEntry(to, metaRequestsPerUnit, l.Rate)
+	to = appendTextEntry(to, metaUnit, unit)
+	return end(end(end(to, fields), value), entry)
 }
 
 // The fields of google.protobuf.Struct, of the entries of its map, and of Value.
@@ -146,32 +134,27 @@ const (
 	valueStruct  protowire.Number = 5
 )
 
-// appendField appends an entry of a Struct; the value is a Value in wire form.
-func appendField(to []byte, name string, value []byte) []byte {
-	size := 1 + protowire.SizeBytes(len(name)) + 1 + protowire.SizeBytes(len(value))
-	to = protowire.AppendTag(to, structFields, protowire.BytesType)
-	to = protowire.AppendVarint(to, uint64(size)) //nolint:gosec // a length
-	to = protowire.AppendTag(to, entryKey, protowire.BytesType)
-	to = protowire.AppendString(to, name)
-	to = protowire.AppendTag(to, entryValue, protowire.BytesType)
-	return protowire.AppendBytes(to, value)
+// beginEntry begins an entry of a Struct, whose value is to follow.
+func beginEntry(to []byte, name string) (entry []byte, at int) {
+	to, at = begin(to, structFields)
+	return appendBytes(to, entryKey, name), at
 }
 
-// appendTextField appends an entry whose value is text, unless it is empty. Keys
-// hold the beginning of what is long, which may end within a character; Envoy
-// can't read what isn't UTF-8.
-func appendTextField(to []byte, name, text string) []byte {
+// appendTextEntry appends an entry whose value is text, unless it is empty.
+func appendTextEntry(to []byte, name, text string) []byte {
 	if text == "" {
 		return to
 	}
-	if !utf8.ValidString(text) {
-		text = strings.ToValidUTF8(text, string(utf8.RuneError))
-	}
-	value := protowire.AppendTag(make([]byte, 0, 80), valueString, protowire.BytesType)
-	return appendField(to, name, protowire.AppendString(value, text))
+	to, entry := beginEntry(to, name)
+	to, value := begin(to, entryValue)
+	to = appendBytes(to, valueString, utf8Text(text))
+	return end(end(to, value), entry)
 }
 
-func numberValue(n int64) []byte {
-	value := protowire.AppendTag(make([]byte, 0, 9), valueNumber, protowire.Fixed64Type)
-	return protowire.AppendFixed64(value, math.Float64bits(float64(n)))
+// appendNumberEntry appends an entry whose value is a number.
+func appendNumberEntry(to []byte, name string, n int64) []byte {
+	to, entry := beginEntry(to, name)
+	to, value := begin(to, entryValue)
+	to = protowire.AppendFixed64(append(to, tagOf(valueNumber, protowire.Fixed64Type)), math.Float64bits(float64(n)))
+	return end(end(to, value), entry)
 }

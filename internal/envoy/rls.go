@@ -7,10 +7,8 @@ import (
 	"slices"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/pkg/descriptors"
@@ -23,96 +21,156 @@ const maxDescriptors = 1000
 // rateLimit is the RateLimitService.
 type rateLimit struct {
 	rlsv3.UnimplementedRateLimitServiceServer
-	cfg  Config
-	pool requestPool
+	*endpoint
+	cfg Config
 }
 
-func newRateLimit(cfg Config) *rateLimit { return &rateLimit{cfg: cfg} }
+func newRateLimit(cfg Config) *rateLimit {
+	s := &rateLimit{cfg: cfg}
+	s.endpoint = newEndpoint(rlsv3.RateLimitService_ShouldRateLimit_FullMethodName, reader{readRateLimit, rateLimitMessage}, s.decide)
+	return s
+}
 
-// ShouldRateLimit answers OK or OVER_LIMIT for all descriptors together, and
-// for each in its order. UNKNOWN is never an answer: Envoy takes it as OK.
-func (s *rateLimit) ShouldRateLimit(ctx context.Context, call *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
+// ShouldRateLimit answers as a call over gRPC is answered.
+func (s *rateLimit) ShouldRateLimit(ctx context.Context, message *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
+	c := s.calls.get()
+	defer s.calls.put(c)
+	c.rateLimit(message)
+	response := new(rlsv3.RateLimitResponse)
+	if err := s.tell(ctx, c, response); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// decide answers OK or OVER_LIMIT for all descriptors together, and for each in
+// its order. UNKNOWN is never an answer: Envoy takes it as OK.
+func (s *rateLimit) decide(ctx context.Context, c *call) (*reply, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, refuse(s.cfg.RateLimit, gone(err))
 	}
-	n := len(call.GetDescriptors())
 	switch {
-	case call.GetDomain() == "":
+	case c.domain == "":
 		return nil, refuse(s.cfg.RateLimit, refusedNoDomain)
-	case n == 0:
-		return nil, refuse(s.cfg.RateLimit, refusedNoDescriptors)
-	case n > maxDescriptors:
+	case c.tooMany:
 		return nil, refuse(s.cfg.RateLimit, refusedTooMany)
+	case len(c.reqs) == 0:
+		return nil, refuse(s.cfg.RateLimit, refusedNoDescriptors)
 	}
-	reqs := s.pool.get(n)
-	defer s.pool.put(reqs)
-	for i := range reqs.all {
-		req := &reqs.all[i]
-		descriptors.FromRateLimit(call, i, req)
-		if req.Override != nil && errors.Is(req.Override.Err, descriptors.ErrUnknownUnit) {
+	for i := range c.reqs {
+		if o := c.reqs[i].Override; o != nil && errors.Is(o.Err, descriptors.ErrUnknownUnit) {
 			return nil, refuse(s.cfg.RateLimit, refusedUnknownUnit)
 		}
 	}
 	policy := s.cfg.Policy()
-	a := s.cfg.Decider.Decide(ctx, policy, reqs.ptrs)
+	a := s.cfg.Decider.Decide(ctx, policy, c.ptrs)
 	if ctx.Err() != nil {
 		s.cfg.RateLimit.Late()
 	}
 	if a.Verdict == decision.Unavailable {
 		return nil, refuse(s.cfg.RateLimit, refusedUnavailable)
 	}
-	response := rateLimitResponse(&a, policy, reqs.ptrs)
-	setMetadata(response, rateLimitMetadata, &a, policy)
-	return response, nil
+	r := s.replies.get()
+	r.rateLimit(&a, policy, c.ptrs)
+	return r, nil
 }
 
-func rateLimitResponse(a *decision.Answer, p *decision.Policy, reqs []*descriptors.Request) *rlsv3.RateLimitResponse {
-	response := &rlsv3.RateLimitResponse{
-		OverallCode: codeOf(a.Verdict),
-		Statuses:    make([]*rlsv3.RateLimitResponse_DescriptorStatus, len(a.Parts)),
-	}
-	said := make([]said, len(a.Parts))
+// The fields of a RateLimitResponse, and of what is in it.
+const (
+	responseCode     protowire.Number = 1
+	responseStatuses protowire.Number = 2
+	responseHeaders  protowire.Number = 3
+	responseBody     protowire.Number = 5
+	responseMetadata protowire.Number = 6
+
+	statusCode      protowire.Number = 1
+	statusLimit     protowire.Number = 2
+	statusRemaining protowire.Number = 3
+	statusReset     protowire.Number = 4
+
+	limitRequests   protowire.Number = 1
+	limitUnit       protowire.Number = 2
+	limitName       protowire.Number = 3
+	limitMultiplier protowire.Number = 4
+
+	onlyValue protowire.Number = 1 // the seconds of a Duration, the value of a UInt32Value
+)
+
+// rateLimit writes a RateLimitResponse.
+func (r *reply) rateLimit(a *decision.Answer, p *decision.Policy, reqs []*descriptors.Request) {
+	r.wire = appendUint(r.wire, responseCode, codeOf(a.Verdict))
 	for i := range a.Parts {
-		response.Statuses[i] = said[i].about(&a.Parts[i])
+		r.wire = appendStatus(r.wire, &a.Parts[i])
 	}
-	headers := withChosen(make([]header, 0, usualHeaders), a, p)
+	r.choose(a, p)
+	body := ""
 	if a.Verdict != decision.Allow {
-		headers = deny(response, headers, a, reqs)
+		body = r.deny(a, reqs)
 	}
-	response.ResponseHeadersToAdd = headerValues(headers)
-	return response
+	for _, h := range r.headers {
+		r.wire = appendHeader(r.wire, responseHeaders, h) // a raw value would be an empty header to Envoy
+	}
+	r.wire = appendBytes(r.wire, responseBody, body)
+	r.wire = appendMetadata(r.wire, responseMetadata, a, p)
 }
 
-func codeOf(v decision.Verdict) rlsv3.RateLimitResponse_Code {
+func codeOf(v decision.Verdict) uint64 {
 	if v == decision.Allow {
-		return rlsv3.RateLimitResponse_OK
+		return uint64(rlsv3.RateLimitResponse_OK)
 	}
-	return rlsv3.RateLimitResponse_OVER_LIMIT
+	return uint64(rlsv3.RateLimitResponse_OVER_LIMIT)
 }
 
-// said is what is said of one descriptor, allocated together.
-type said struct {
-	status     rlsv3.RateLimitResponse_DescriptorStatus
-	limit      rlsv3.RateLimitResponse_RateLimit
-	untilReset durationpb.Duration
-}
-
-// about is what Envoy makes its x-ratelimit headers of: until when to wait where
-// the limit is exceeded, else until the limit is full again.
-func (s *said) about(p *decision.Part) *rlsv3.RateLimitResponse_DescriptorStatus {
-	s.status.Code = codeOf(p.Verdict)
-	if l := p.Limit; l != nil {
-		if setLimit(&s.limit, &l.Limit) {
-			s.status.CurrentLimit = &s.limit
-		}
-		s.status.LimitRemaining = saturate(l.Remaining())
-		if seconds := resetSeconds(l, p.Verdict != decision.Allow); seconds > 0 {
-			s.untilReset.Seconds = seconds
-			s.status.DurationUntilReset = &s.untilReset
+// appendStatus appends what is said of one descriptor. Envoy makes its x-ratelimit
+// headers of it: until when to wait where the limit is exceeded, else until the
+// limit is full again.
+func appendStatus(to []byte, p *decision.Part) []byte {
+	to, status := begin(to, responseStatuses)
+	to = appendUint(to, statusCode, codeOf(p.Verdict))
+	said, remaining := limitSaid(p)
+	if said.is {
+		to = said.append(to)
+	}
+	to = appendUint(to, statusRemaining, uint64(remaining))
+	if p.Limit != nil {
+		if seconds := resetSeconds(p.Limit, p.Verdict != decision.Allow); seconds > 0 {
+			var reset int
+			to, reset = begin(to, statusReset)
+			to = end(appendUint(to, onlyValue, uint64(seconds)), reset)
 		}
 	}
-	sayAdopted(&s.status, p)
-	return &s.status
+	return end(to, status)
+}
+
+// saidLimit is a limit as Envoy is told of it.
+type saidLimit struct {
+	is                  bool
+	name                string
+	requests, unitTimes uint32
+	unit                rlsv3.RateLimitResponse_RateLimit_Unit
+}
+
+// append appends the limit. Its name is configured text: Envoy puts it between
+// quotes as it is.
+func (l *saidLimit) append(to []byte) []byte {
+	to, limit := begin(to, statusLimit)
+	to = appendUint(to, limitRequests, uint64(l.requests))
+	to = appendUint(to, limitUnit, uint64(l.unit)) //nolint:gosec // not negative
+	to = appendBytes(to, limitName, utf8Text(l.name))
+	if l.unitTimes > 1 {
+		var times int
+		to, times = begin(to, limitMultiplier)
+		to = end(appendUint(to, onlyValue, uint64(l.unitTimes)), times)
+	}
+	return end(to, limit)
+}
+
+// limitSaid is the limit of a descriptor, and what remains of it.
+func limitSaid(p *decision.Part) (said saidLimit, remaining uint32) {
+	if p.Limit != nil {
+		said, remaining = sayLimit(&p.Limit.Limit), saturate(p.Limit.Remaining())
+	}
+	return sayAdopted(said, remaining, p)
 }
 
 // envoyUnits are Envoy's units of time, the longest first; months and years
@@ -128,66 +186,45 @@ var envoyUnits = [...]struct {
 	{time.Second, rlsv3.RateLimitResponse_RateLimit_SECOND},
 }
 
-// setLimit sets a limit as Envoy has it, and is false where it can't be said. Its
-// name is configured text: Envoy puts it between quotes as it is.
-func setLimit(to *rlsv3.RateLimitResponse_RateLimit, l *ratelimit.Limit) bool {
+// sayLimit says a limit as Envoy has it, where that can be said.
+func sayLimit(l *ratelimit.Limit) saidLimit {
 	for _, u := range envoyUnits {
 		n := l.Period / u.period
-		if n < 1 || n > math.MaxUint32 || l.Period%u.period != 0 {
-			continue
+		if n >= 1 && n <= math.MaxUint32 && l.Period%u.period == 0 {
+			return saidLimit{is: true, name: l.Name, requests: saturate(l.Rate), unit: u.unit, unitTimes: uint32(n)}
 		}
-		to.Name, to.RequestsPerUnit, to.Unit = l.Name, saturate(l.Rate), u.unit
-		if n > 1 {
-			to.UnitMultiplier = wrapperspb.UInt32(uint32(n))
-		}
-		return true
 	}
-	return false
+	return saidLimit{}
 }
 
 func saturate(n int64) uint32 {
 	return uint32(min(max(n, 0), math.MaxUint32))
 }
 
-// deny adds what a denial says beside its code, and to its headers. It has a
-// body only where the rule gives one, or where the client is known to speak
-// gRPC: Envoy makes the client's message of it, but sends our content type in
-// place of gRPC's, which no client understands.
-func deny(response *rlsv3.RateLimitResponse, headers []header, a *decision.Answer, reqs []*descriptors.Request) []header {
+// deny is the body of a denial, and adds to its headers. It has a body only where
+// the rule gives one, or where the client is known to speak gRPC: Envoy makes the
+// client's message of it, but sends our content type in place of gRPC's, which no
+// client understands.
+func (r *reply) deny(a *decision.Answer, reqs []*descriptors.Request) (body string) {
 	d := denialOf(a, reqs)
 	if slices.ContainsFunc(reqs, fromGRPC) {
-		response.RawBody = []byte(grpcMessage(d, a))
-		return withConfigured(headers, d, false)
+		r.configure(d, false)
+		return grpcMessage(d, a)
 	}
 	if d == nil {
-		return headers
+		return ""
 	}
-	if d.Body != "" {
-		response.RawBody = []byte(d.Body)
-		if d.ContentType != "" {
-			headers = set(headers, contentType, d.ContentType)
-		}
+	if d.Body != "" && d.ContentType != "" {
+		r.set(contentType, d.ContentType)
 	}
-	return withConfigured(headers, d, true)
+	r.configure(d, true)
+	return d.Body
 }
 
 // fromGRPC reports whether a descriptor says that the client speaks gRPC, by an
 // entry with the header's name: Envoy tells nothing of the request but entries.
 func fromGRPC(req *descriptors.Request) bool {
 	return slices.ContainsFunc(req.Entries, func(e descriptors.Entry) bool { return e.Key == contentType && isGRPC(e.Value) })
-}
-
-// headerValues are headers as RLS has them, allocated together.
-func headerValues(headers []header) []*corev3.HeaderValue {
-	if len(headers) == 0 {
-		return nil
-	}
-	all, values := make([]*corev3.HeaderValue, len(headers)), make([]corev3.HeaderValue, len(headers))
-	for i, h := range headers {
-		all[i] = &values[i]
-		all[i].Key, all[i].Value = h.name, h.value // RawValue would be an empty header to Envoy
-	}
-	return all
 }
 
 // denialOf is what the deciding rule's on_deny says, or nil. It speaks of

@@ -266,7 +266,9 @@ func TestCurrentLimit(t *testing.T) {
 		{ratelimit.Custom("a", 1, 5, 1500*time.Millisecond), nil},
 	} {
 		part := decision.Part{Limit: &ratelimit.LimitStatus{Limit: tc.limit}}
-		if diff := cmp.Diff(tc.want, new(said).about(&part).CurrentLimit, protocmp.Transform()); diff != "" {
+		got := new(rlsv3.RateLimitResponse)
+		wellWritten(t, tc.limit.String(), appendStatus(nil, &part), got)
+		if diff := cmp.Diff(tc.want, got.GetStatuses()[0].GetCurrentLimit(), protocmp.Transform()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.limit, diff)
 		}
 	}

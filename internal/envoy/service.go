@@ -1,15 +1,15 @@
 package envoy
 
 import (
-	"sync"
+	"context"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/extauthz/extauthz/internal/decision"
 	"github.com/extauthz/extauthz/internal/telemetry"
-	"github.com/extauthz/extauthz/pkg/descriptors"
 )
 
 // The names of the two services, as health checks and reflection have them.
@@ -40,52 +40,73 @@ func New(cfg Config) *Services {
 	return &Services{RateLimit: newRateLimit(cfg), Authorization: newExtAuthz(cfg)}
 }
 
-// Register adds both services to a server. The server needs the Codec.
+// Register adds both services to a server. The server needs the Codec: it reads
+// and writes what the handlers take and give in place of messages.
 func (s *Services) Register(server grpc.ServiceRegistrar) {
-	rlsv3.RegisterRateLimitServiceServer(server, s.RateLimit)
-	authv3.RegisterAuthorizationServer(server, s.Authorization)
+	server.RegisterService(served(rlsv3.RateLimitService_ServiceDesc), s.RateLimit)
+	server.RegisterService(served(authv3.Authorization_ServiceDesc), s.Authorization)
 }
 
-// requests are the neutral requests of one call, used again for others.
-type requests struct {
-	all  []descriptors.Request
-	ptrs []*descriptors.Request
+// served is the description of a service with one method, which its endpoint
+// serves.
+func served(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+	desc.Methods = []grpc.MethodDesc{{MethodName: desc.Methods[0].MethodName, Handler: handle}}
+	return &desc
 }
 
-// requestPool is a pool of requests.
-type requestPool struct{ pool sync.Pool }
-
-// mostKept is how many requests, and entries of each, are kept for the next call.
-const mostKept = 16
-
-func (p *requestPool) get(n int) *requests {
-	r, ok := p.pool.Get().(*requests)
-	if !ok {
-		r = new(requests)
-	}
-	if cap(r.all) < n {
-		r.all, r.ptrs = make([]descriptors.Request, n), make([]*descriptors.Request, n)
-	}
-	r.all, r.ptrs = r.all[:n], r.ptrs[:n]
-	for i := range r.all {
-		r.ptrs[i] = &r.all[i]
-	}
-	return r
+// handle has the endpoint of a service answer a call.
+func handle(service any, ctx context.Context, read func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // the order is gRPC's
+	return service.(answerer).answer(ctx, read, intercept)
 }
 
-// put takes requests back; nothing of the call is kept in them but room for
-// entries.
-func (p *requestPool) put(r *requests) {
-	if cap(r.all) > mostKept {
-		return
-	}
-	for i := range r.all {
-		entries := r.all[i].Entries
-		r.all[i] = descriptors.Request{}
-		if cap(entries) <= mostKept {
-			clear(entries)
-			r.all[i].Entries = entries[:0]
+// answerer is a service, as its endpoint makes it one.
+type answerer interface {
+	answer(ctx context.Context, read func(any) error, intercept grpc.UnaryServerInterceptor) (any, error)
+}
+
+// endpoint answers the calls of a service's one method. Nothing of a call is a
+// message: it is read straight into requests, and its answer written straight in
+// wire form, where a message takes an allocation for each of its parts.
+type endpoint struct {
+	calls   callPool
+	replies replyPool
+	info    grpc.UnaryServerInfo
+	decide  func(ctx context.Context, c *call) (*reply, error)
+	handler grpc.UnaryHandler // decide, as interceptors call it
+}
+
+func newEndpoint(method string, read reader, decide func(context.Context, *call) (*reply, error)) *endpoint {
+	e := &endpoint{info: grpc.UnaryServerInfo{FullMethod: method}, decide: decide}
+	e.calls.read = read
+	e.handler = func(ctx context.Context, c any) (any, error) {
+		r, err := decide(ctx, c.(*call))
+		if err != nil {
+			return nil, err
 		}
+		return r, nil
 	}
-	p.pool.Put(r)
+	return e
+}
+
+// answer answers a call of gRPC's: what it gives is a *reply.
+func (e *endpoint) answer(ctx context.Context, read func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+	c := e.calls.get()
+	defer e.calls.put(c)
+	if err := read(c); err != nil {
+		return nil, err
+	}
+	if intercept == nil {
+		return e.handler(ctx, c)
+	}
+	return intercept(ctx, c, &e.info, e.handler)
+}
+
+// tell answers a call with a message.
+func (e *endpoint) tell(ctx context.Context, c *call, response proto.Message) error {
+	r, err := e.decide(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.free()
+	return proto.Unmarshal(r.wire, response)
 }
