@@ -21,6 +21,12 @@ const (
 	// bufferSize is how much is read from and written to a connection at once.
 	// Envoy has one connection for each of its threads, with many calls on it.
 	bufferSize = 64 << 10
+	// streamWindow and connWindow are how much a client may send before it is read: a
+	// call with the whole body that Envoy may send, and many at once. As long as they
+	// are fixed, gRPC doesn't measure what the connection can take, by a ping and its
+	// answer for nearly every call where calls are few.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
 	// streamWorkers is how many goroutines stand ready for calls. With one for
 	// each processor most calls that come together find none free, and each gets
 	// a goroutine of its own whose stack grows, and is copied, several times: that
@@ -43,6 +49,8 @@ func GRPCOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ReadBufferSize(bufferSize),
 		grpc.WriteBufferSize(bufferSize),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.ConnectionTimeout(helloTimeout),
 		grpc.WaitForHandlers(true),
