@@ -22,7 +22,8 @@ type Limiter interface {
 var _ Limiter = (*ratelimit.Limiter)(nil)
 
 // MaxCharges is how many charges a call makes at most: each bucket is a write.
-// One with more is invalid.
+// One with more is invalid, and charges nothing; of what settles, so many are
+// booked.
 const MaxCharges = 64
 
 var (
@@ -182,11 +183,13 @@ func (c *call) answer(ctx context.Context, reqs []*descriptors.Request) *Answer 
 		c.part(a, &a.Parts[i])
 		c.first[i+1] = len(c.charges)
 	}
-	if len(c.charges) > MaxCharges {
+	tooMany := len(c.charges) > MaxCharges
+	if tooMany {
 		c.deny(a, Invalid, ReasonInvalid, nil, errTooMany)
+		c.tell(a)
 	}
 	if a.Verdict != Allow { // what doesn't depend on it is charged all the same
-		c.keepApart()
+		c.keepApart(tooMany)
 	}
 	if len(c.charges) > 0 {
 		c.charge(ctx, a)
@@ -241,11 +244,14 @@ func (c *call) deny(a *Answer, v Verdict, reason string, r *descriptors.Rule, er
 	a.Verdict, a.Reason, a.Rule, a.Err = v, reason, r, err
 }
 
-// keepApart drops the charges that a denial forbids.
-func (c *call) keepApart() {
+// keepApart drops the charges that a denial forbids. Of a call with too many
+// these are all but the first that settle: what a request has cost is booked
+// though it can't be answered, as far as there is room.
+func (c *call) keepApart(tooMany bool) {
 	n := 0
 	for i := range c.charges {
-		if alone := c.alone != nil && c.alone[i]; alone || c.charges[i].Settle {
+		alone := c.alone != nil && c.alone[i]
+		if n < MaxCharges && (c.charges[i].Settle || alone && !tooMany) {
 			c.charges[n], c.rules[n] = c.charges[i], c.rules[i]
 			if c.alone != nil {
 				c.alone[n] = alone

@@ -3,6 +3,7 @@ package decision
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -327,14 +328,63 @@ func TestWhoAnswers(t *testing.T) {
 	}
 }
 
+// writes counts the buckets that a store is asked to write.
+type writes struct {
+	ratelimit.Store
+	n atomic.Int64
+}
+
+func (s *writes) Apply(ctx context.Context, w *ratelimit.Write) (ratelimit.State, error) {
+	s.n.Add(1)
+	return s.Store.Apply(ctx, w)
+}
+
+// TestTooManyCharges: a call with more charges than it may have is invalid, and
+// none is taken, whether they are decided together or each by itself; but what
+// settles is booked, as far as there is room.
 func TestTooManyCharges(t *testing.T) {
-	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, perUser)
-	var reqs []*descriptors.Request
-	for i := range MaxCharges + 1 {
-		reqs = append(reqs, descriptor("user", string(rune('a'+i))))
+	flags := func(settle, independent string) descriptors.RuleSource {
+		r := perUser
+		r.Settle, r.Independent = text(settle), text(independent)
+		return r
 	}
-	f.want(f.decide(reqs...), Invalid, ReasonInvalid)
-	f.want(f.decide(reqs[1:]...), Allow, "allowed")
+	settled := flags("true", "false")
+	settled.Name, settled.Match, settled.Entity = text("settled"), text("has(descriptor.settled)"), text("${descriptor.settled}")
+	for _, c := range []struct {
+		name           string
+		rule           descriptors.RuleSource
+		alone, besides int64 // writes of a call with too many, and of one with a settlement besides
+	}{
+		{"together", flags("false", "false"), 0, 1},
+		{"independent", flags("false", "true"), 0, 1},
+		{"settled", flags("true", "false"), MaxCharges, MaxCharges},
+		{"settled by itself", flags("true", "true"), MaxCharges, MaxCharges},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := &writes{Store: embedstore.New(embedstore.Config{})}
+			f := newFixture(t, store, hierarchy.Document{}, c.rule, settled)
+			var reqs []*descriptors.Request
+			for i := range MaxCharges + 1 {
+				reqs = append(reqs, descriptor("user", string(rune('a'+i))))
+			}
+			a := f.decide(append(reqs, descriptor("other", "x"))...)
+			f.want(a, Invalid, ReasonInvalid, Invalid)
+			if first, last := a.Parts[MaxCharges].Verdict, a.Parts[MaxCharges+1].Verdict; first != Invalid || last != Allow {
+				t.Errorf("the last that is charged: %v, one that isn't: %v", first, last)
+			}
+			if n := store.n.Swap(0); n != c.alone {
+				t.Errorf("%d buckets written, want %d", n, c.alone)
+			}
+			f.want(f.decide(append([]*descriptors.Request{descriptor("settled", "x")}, reqs...)...), Invalid, ReasonInvalid)
+			if n := store.n.Swap(0); n != c.besides {
+				t.Errorf("%d buckets written beside a settlement, want %d", n, c.besides)
+			}
+			if got := f.left("x", "settled"); got != 1 {
+				t.Errorf("%d left of what settles, want 1 of 2", got)
+			}
+			f.want(f.decide(reqs[1:]...), Allow, "allowed")
+		})
+	}
 }
 
 func TestAutoTimeout(t *testing.T) {
