@@ -247,6 +247,24 @@ func TestRingIsSampledAndBounded(t *testing.T) {
 	}
 }
 
+// What shares a slot of the gate doesn't hide the other's denials.
+func TestGateTellsApart(t *testing.T) {
+	var r ring
+	now := time.Unix(1_800_000_000, 0)
+	const a, b = 5, 5 + 1<<40 // hashes of one slot
+	for i, want := range []bool{true, false} {
+		if got := r.pass(a, now); got != want {
+			t.Errorf("%d of a: %v", i, got)
+		}
+	}
+	if !r.pass(b, now) || r.pass(b, now) {
+		t.Error("of b one is to be kept, and no more")
+	}
+	if later := now.Add(time.Second); !r.pass(b, later) || r.pass(b, later) {
+		t.Error("of b one is to be kept in the second after it, and no more")
+	}
+}
+
 // Whatever clients send, little is kept for it.
 func TestMemoryIsBounded(t *testing.T) {
 	w := newWorld(t, embedstore.New(embedstore.Config{}))

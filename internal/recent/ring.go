@@ -1,6 +1,7 @@
 package recent
 
 import (
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,8 +18,8 @@ const (
 	// perSecond is how many are taken in a second: of one rule and bucket one, of
 	// all together these.
 	perSecond = 64
-	// gateSlots is how many rules and buckets are told apart within a second;
-	// two that share a slot are taken in turn.
+	// gateSlots is of how many rules and buckets a process knows that one was
+	// taken: of those that share a slot, the last.
 	gateSlots = 4096
 	// maxErr is how much of an error's text is kept, in bytes.
 	maxErr = 400
@@ -65,7 +66,7 @@ func (d *Denial) about(key ratelimit.Key, b *ratelimit.BucketStatus, l *ratelimi
 // ring holds the last denials.
 type ring struct {
 	seen atomic.Uint64
-	gate [gateSlots]atomic.Int64 // :: hash -> second of the last one that passed
+	gate [gateSlots]atomic.Uint64 // :: hash -> the last one that passed, and when
 
 	mu     sync.Mutex
 	second int64
@@ -78,8 +79,8 @@ type ring struct {
 // and are told so without a lock.
 func (r *ring) pass(hash uint64, now time.Time) bool {
 	slot, second := &r.gate[hash%gateSlots], now.Unix()
-	last := slot.Load()
-	if last == second || !slot.CompareAndSwap(last, second) {
+	mark := hash&^math.MaxUint32 | uint64(second)&math.MaxUint32 //nolint:gosec // bits: whose, and when
+	if slot.Load() == mark || slot.Swap(mark) == mark {
 		return false
 	}
 	r.mu.Lock()
