@@ -49,6 +49,7 @@ func denied(t *testing.T) (*world, *Client, *Denials) {
 	for range 10 {
 		w.decide(t, decider, odd, 1)
 	}
+	decider.Wait() // for shadows
 	all, err := client.Denials(t.Context(), DenialsQuestion{})
 	if err != nil || all.Next != "" {
 		t.Fatalf("%+v, %v", all, err)
