@@ -1,13 +1,13 @@
 package descriptors
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/traits"
@@ -19,21 +19,21 @@ const (
 	// mostCertificate is how long a certificate is, as Envoy sends it, of which
 	// names are read. Those of workloads take 1 to 3 KB.
 	mostCertificate = 32 << 10
-	// mostCertificates is of how many certificates the names are remembered: 40 MB
-	// in all where each has as many names as it can.
+	// mostCertificates is of how many certificates the names are remembered: 50 MB
+	// in all where each is as long, and has as many names, as it can.
 	mostCertificates = 512
 )
 
 // sans are the subject alternative names of certificates. It is safe for
 // concurrent use.
 type sans struct {
-	// known are by the hash of the certificate as Envoy sends it: one that two
-	// certificates can't share, or one would have the other's names.
-	known *lru.Cache[[sha256.Size]byte, nameList]
+	// known are by the certificate as Envoy sends it. By a hash they would need one
+	// that two can't share, which takes longer than to compare them.
+	known *lru.Cache[string, nameList]
 }
 
 func newSANs() *sans {
-	known, _ := lru.New[[sha256.Size]byte, nameList](mostCertificates) // fails for sizes below 1 alone
+	known, _ := lru.New[string, nameList](mostCertificates) // fails for sizes below 1 alone
 	return &sans{known}
 }
 
@@ -66,12 +66,11 @@ func (s *sans) of(p *Peer) nameList {
 	case p.Certificate == "" || len(p.Certificate) > mostCertificate:
 		return nameListOf(nil)
 	}
-	sum := sha256.Sum256([]byte(p.Certificate))
-	if list, ok := s.known.Get(sum); ok {
+	if list, ok := s.known.Get(p.Certificate); ok {
 		return list
 	}
 	list := nameListOf(namesIn(p.Certificate))
-	s.known.Add(sum, list)
+	s.known.Add(strings.Clone(p.Certificate), list) // lest all of the call is kept
 	return list
 }
 

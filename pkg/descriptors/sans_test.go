@@ -174,6 +174,9 @@ func TestCertificatesAreReadOnce(t *testing.T) {
 	if again > 10 || first < 30 {
 		t.Errorf("%v allocations for a certificate that is known, %v for a new one", again, first)
 	}
+	if n := testing.AllocsPerRun(100, func() { s.of(&r.Source) }); n != 0 {
+		t.Errorf("%v allocations to find its names", n)
+	}
 	for i := range 2 * mostCertificates {
 		s.of(&Peer{Certificate: fmt.Sprint(i)})
 	}
