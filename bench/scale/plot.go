@@ -1,15 +1,12 @@
 package main
 
 import (
-	"errors"
-	"os"
-
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
-	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/extauthz/extauthz/bench/internal/figure"
 )
 
 // panel is one of a series' plots: lines over what the series varies.
@@ -36,7 +33,6 @@ func panels() []panel {
 
 // plot writes a series' panels into a file, beside each other.
 func (s *series) plot(path string) error {
-	const width, height = 24 * vg.Centimeter, 6 * vg.Centimeter
 	row := make([]*plot.Plot, 0, len(panels()))
 	for _, c := range panels() {
 		p, err := s.panel(c)
@@ -45,25 +41,12 @@ func (s *series) plot(path string) error {
 		}
 		row = append(row, p)
 	}
-	canvas := vgsvg.New(width, height)
-	tiles := draw.Tiles{Rows: 1, Cols: len(row), PadX: vg.Millimeter * 4}
-	for i, c := range plot.Align([][]*plot.Plot{row}, tiles, draw.New(canvas))[0] {
-		row[i].Draw(c)
-	}
-	f, err := os.Create(path) //nolint:gosec // where the user says
-	if err != nil {
-		return err
-	}
-	_, err = canvas.WriteTo(f)
-	return errors.Join(err, f.Close())
+	return figure.Write(path, row)
 }
 
 // panel draws one; what is varied by factors has a logarithmic axis.
 func (s *series) panel(c panel) (*plot.Plot, error) {
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text = c.title, s.name
-	p.Title.TextStyle.Font.Size, p.X.Label.TextStyle.Font.Size = 9, 9
-	p.Legend.TextStyle.Font.Size, p.Legend.YOffs = 8, -vg.Millimeter*4
+	p := figure.New(c.title, s.name)
 	if s.points[0]["x"] > 0 {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}
@@ -82,7 +65,6 @@ func (s *series) panel(c panel) (*plot.Plot, error) {
 			p.Legend.Add(l.name, drawn)
 		}
 	}
-	p.Legend.Top = true
-	p.Y.Min, p.Y.Max = 0, p.Y.Max*1.1
+	figure.FromZero(p, 1.1)
 	return p, nil
 }

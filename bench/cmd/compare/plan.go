@@ -36,10 +36,10 @@ const (
 )
 
 // floor is the scenario that one is compared with: what has everything switched
-// on with what has nothing, the service with what decides nothing, which doesn't
-// mind how many tenants there are.
+// on with what has nothing, others with what decides nothing, which doesn't mind
+// how many tenants there are. It answers what the plain path does, byte for byte.
 func (s scenario) floor() scenario {
-	if s.server == full || s.server == plain {
+	if s.server == full {
 		s.server = plain
 		return s
 	}
@@ -74,34 +74,30 @@ func (s scenario) limit() string {
 	return load.Open
 }
 
-// plan is the order of one round: each run of the service as near as can be to
-// the one that it is compared with.
+// plan is the order of one round: each run as near as can be to the one that it
+// is compared with.
 func plan(levels []int, only string) []scenario {
 	var all []scenario
-	for _, inFlight := range levels {
-		for _, protocol := range []load.Protocol{load.RateLimit, load.ExtAuthz} {
-			for _, reject := range []bool{false, true} {
-				s := scenario{server: service, protocol: protocol, reject: reject, inFlight: inFlight}
-				all = append(all, group(s, []int{one, many}, only)...)
-				s.server = full
-				all = append(all, group(s, []int{one}, only)...)
-			}
+	var add func(s scenario)
+	add = func(s scenario) {
+		if s.compared() {
+			add(s.floor())
 		}
-	}
-	return all
-}
-
-// group is a scenario with each number of tenants, after what it is compared with.
-func group(s scenario, tenants []int, only string) []scenario {
-	s.tenants = tenants[0]
-	all := []scenario{s.floor()}
-	for _, s.tenants = range tenants {
-		if strings.Contains(s.name(), only) {
+		if !slices.Contains(all, s) {
 			all = append(all, s)
 		}
 	}
-	if len(all) == 1 && !strings.Contains(all[0].name(), only) {
-		return nil
+	for _, inFlight := range levels {
+		for _, protocol := range []load.Protocol{load.RateLimit, load.ExtAuthz} {
+			for _, reject := range []bool{false, true} {
+				for _, s := range []scenario{{server: service, tenants: one}, {server: service, tenants: many}, {server: plain, tenants: one}, {server: full, tenants: one}} {
+					s.protocol, s.reject, s.inFlight = protocol, reject, inFlight
+					if strings.Contains(s.name(), only) {
+						add(s)
+					}
+				}
+			}
+		}
 	}
 	return all
 }

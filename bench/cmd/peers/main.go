@@ -30,7 +30,7 @@ type options struct {
 	warmup, duration, patience  time.Duration
 	rate                        float64
 	accuracy                    bool
-	raw                         string
+	raw, plot                   string
 }
 
 func main() {
@@ -60,6 +60,7 @@ func parse() (*options, error) {
 	flag.Float64Var(&o.rate, "rate", 5000, "calls a second where latency is measured")
 	flag.BoolVar(&o.accuracy, "accuracy", true, "measure accuracy too, which takes two minutes")
 	flag.StringVar(&o.raw, "raw", "", "write every run's result to this file, as a line of JSON")
+	flag.StringVar(&o.plot, "plot", "", "plot the medians into this SVG file")
 	flag.Parse()
 	for field := range strings.SplitSeq(*levels, ",") {
 		n, err := strconv.Atoi(field)
@@ -98,13 +99,15 @@ func run(ctx context.Context) error {
 		return err
 	}
 	m.report(os.Stdout)
-	if !o.accuracy {
+	var admitted map[string]admissions
+	if o.accuracy {
+		if admitted, err = accuracy(ctx, subjects); err != nil {
+			return err
+		}
+		reportAccuracy(os.Stdout, subjects, admitted)
+	}
+	if o.plot == "" {
 		return nil
 	}
-	admitted, err := accuracy(ctx, subjects)
-	if err != nil {
-		return err
-	}
-	reportAccuracy(os.Stdout, subjects, admitted)
-	return nil
+	return m.plot(o.plot, admitted)
 }
