@@ -158,8 +158,9 @@ func (c *call) tellApart(a *Answer) {
 			continue
 		}
 		for _, charge := range g.charges {
-			p := &a.Parts[sort.SearchInts(c.first[1:], charge+1)]
-			if p.Excused = shadow; !shadow {
+			if p := &a.Parts[sort.SearchInts(c.first[1:], charge+1)]; shadow {
+				p.Excused = true
+			} else {
 				p.Verdict = Deny
 			}
 		}

@@ -19,8 +19,8 @@ const (
 	mostOfAll     = 10_000 // of all rules
 	mostOfEntries = 256    // bytes of the label
 
-	// otherEntries are no list of entries: each that is counted has an equals sign
-	// or a star.
+	// otherEntries are no list of entries: each that is counted has an equals sign,
+	// or is cut off.
 	otherEntries = "other"
 	cutEntries   = "..." // ends a label that would be too long
 )
