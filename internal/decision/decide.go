@@ -265,10 +265,12 @@ func (c *call) keepApart(tooMany bool) {
 	c.charges, c.rules = c.charges[:n], c.rules[:n]
 }
 
-// ask has the limiter decide charges as one.
-func (c *call) ask(ctx context.Context, charges []ratelimit.Charge) (ratelimit.Decision, error) {
+// ask has the limiter decide charges as one, the first of which has an index.
+func (c *call) ask(ctx context.Context, first int, charges []ratelimit.Charge) (ratelimit.Decision, error) {
 	if c.once != nil {
-		return c.once.decide(ctx, c.from, c.askFor(charges), c.decide)
+		from := c.from
+		from.charge = first
+		return c.once.decide(ctx, from, c.askFor(charges), c.decide)
 	}
 	return c.decide(ctx, c.askFor(charges))
 }
@@ -292,7 +294,7 @@ func (c *call) charge(ctx context.Context, a *Answer) {
 	var d ratelimit.Decision
 	var err error
 	if c.alone == nil {
-		d, err = c.ask(ctx, c.charges)
+		d, err = c.ask(ctx, 0, c.charges)
 	} else {
 		d, err = c.apart(ctx)
 	}

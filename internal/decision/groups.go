@@ -60,7 +60,7 @@ func (c *call) apart(ctx context.Context) (ratelimit.Decision, error) {
 			charges[j] = c.charges[index]
 		}
 		ask := func() {
-			g.decision, g.err = c.ask(ctx, charges)
+			g.decision, g.err = c.ask(ctx, g.charges[0], charges)
 			for j := range g.decision.Buckets {
 				b := &g.decision.Buckets[j]
 				b.Charge = g.charges[b.Charge]

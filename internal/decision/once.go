@@ -43,10 +43,12 @@ func newOnce(most int) *once {
 }
 
 // origin is what the attempts at one request have in common, and no other
-// request has.
+// request has; and which of its charges are asked for, since several that are
+// independent may be of one bucket.
 type origin struct {
-	id    string
-	began int64
+	id     string
+	began  int64
+	charge int // index of the first
 }
 
 // originOf is the zero origin for requests that can't be told apart: those of
@@ -56,7 +58,7 @@ func originOf(reqs []*descriptors.Request) origin {
 	if len(reqs) != 1 || reqs[0].ID == "" || reqs[0].Began == 0 {
 		return origin{}
 	}
-	return origin{reqs[0].ID, reqs[0].Began}
+	return origin{id: reqs[0].ID, began: reqs[0].Began}
 }
 
 // decide has charges decided, or, where they were charged for the same origin
@@ -153,6 +155,7 @@ func (o *once) key(from origin, charges []ratelimit.Charge) uint64 {
 		_, _ = h.Write(number[:])
 	}
 	add(from.id, from.began)
+	add("", int64(from.charge))
 	for i := range charges {
 		c := &charges[i]
 		each, _ := c.Cost.Of("")

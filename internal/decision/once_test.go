@@ -198,3 +198,21 @@ func TestAttemptsAtIndependentCharges(t *testing.T) {
 		t.Errorf("%d left, want 3", got)
 	}
 }
+
+// Charges of one bucket in one call are no attempts at each other, and those of
+// another attempt are at all of them.
+func TestIndependentChargesOfOneBucket(t *testing.T) {
+	var rules []descriptors.RuleSource
+	for _, name := range []string{"first", "second"} {
+		rules = append(rules, descriptors.RuleSource{
+			Name: text(name), Continue: text("true"), Independent: text("true"), Entity: text("u"), Resource: text("r"), DefaultLimits: limits("n", "5/min"),
+		})
+	}
+	f := newFixture(t, embedstore.New(embedstore.Config{}), hierarchy.Document{}, rules...)
+	for range 3 {
+		f.want(f.decide(check("1", 1, "/", "u")), Allow, "allowed")
+		if got := f.left("u", "r"); got != 3 {
+			t.Fatalf("%d left, want 3", got)
+		}
+	}
+}
