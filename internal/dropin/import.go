@@ -26,7 +26,7 @@ func Import(files []File) Imported {
 	w := importer{names: map[string]bool{}}
 	for i := range files {
 		f := &files[i]
-		domain := place{path: f.Domain.Value, domain: "domain == " + strconv.Quote(f.Domain.Value)}
+		domain := place{way: way{path: f.Domain.Value}, domain: "domain == " + strconv.Quote(f.Domain.Value)}
 		w.list(f.Descriptors, &domain)
 	}
 	w.rule(ruleText{name: "everything else", action: "allow"})
@@ -42,12 +42,11 @@ type importer struct {
 
 // place is where in the tree a node is.
 type place struct {
-	path   string   // as in names
+	way
 	domain string   // the condition of the domain
 	match  string   // those of the entries, each with an && before it
 	steps  []step   // one for each entry
 	keys   []string // of the entries
-	way    way
 }
 
 // step is what the way to a node says of the value of one entry.
@@ -142,8 +141,8 @@ func (p *place) to(d *Descriptor) place {
 		s.varies = false
 	}
 	return place{
-		path: p.path + "." + joined(e), domain: p.domain, match: p.match + " && " + is,
-		steps: append(slices.Clone(p.steps), s), keys: append(slices.Clone(p.keys), e.Key), way: p.way.to(d, e),
+		way: p.way.to(d, e), domain: p.domain, match: p.match + " && " + is,
+		steps: append(slices.Clone(p.steps), s), keys: append(slices.Clone(p.keys), e.Key),
 	}
 }
 
@@ -174,7 +173,7 @@ func (w *importer) node(d *Descriptor, p *place) {
 	if l == nil {
 		return
 	}
-	r := ruleText{name: p.path, match: p.condition("=="), at: d.Key, remarks: remarksOn(d, p.way.counted() != nil)}
+	r := ruleText{name: p.path, match: p.condition("=="), at: d.Key, remarks: remarksOn(d, p.counted() != nil)}
 	switch {
 	case l.Unlimited.On:
 		r.action = "allow"
