@@ -316,3 +316,22 @@ func TestCountingAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestCallsOfAnotherPolicyCostLittle, however many rules that has.
+func TestCallsOfAnotherPolicyCostLittle(t *testing.T) {
+	var names []string
+	for i := range 1000 {
+		names = append(names, fmt.Sprintf("v%d", i))
+	}
+	before := counting(t, names...)
+	c := newEntryCounter(t, before)
+	c.Use(counting(t, names...))
+	reqs, a := decided(before, "v7", "x")
+	a.Rule = a.Parts[0].Outcome.Rule
+	if n := testing.AllocsPerRun(10, func() { c.Decided(before, reqs, a, time.Microsecond) }); n > 100 {
+		t.Errorf("%v allocations", n)
+	}
+	if n := c.series(t)["d.v7 v7=x"]; n != 11 {
+		t.Errorf("%v counted, want 11", n)
+	}
+}

@@ -64,7 +64,7 @@ func (o *Observer) recorder(p *decision.Policy) *recorder {
 	if r := o.current.Load(); r != nil && r.policy == p {
 		return r
 	}
-	return newRecorder(o.metrics, p)
+	return newRecorderOnce(o.metrics, p)
 }
 
 // Decided counts a call.

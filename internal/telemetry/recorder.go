@@ -29,22 +29,39 @@ type recorder struct {
 	policy  *decision.Policy
 	rules   map[*descriptors.Rule]*ruleSeries
 	none    *ruleSeries // of requests that no rule took
+	once    bool        // for one call: rules has those that it met
 }
 
 func newRecorder(m *Metrics, p *decision.Policy) *recorder {
 	all := p.Rules.All()
 	r := &recorder{metrics: m, policy: p, rules: make(map[*descriptors.Rule]*ruleSeries, len(all)), none: newRuleSeries(m, "")}
 	for _, rule := range all {
-		r.rules[rule] = newRuleSeries(m, rule.Name())
-		r.rules[rule].entries = m.entries.rule(rule)
+		r.add(rule)
 	}
 	return r
 }
 
+// newRecorderOnce is for one call whose policy isn't in force any more, or not
+// yet: there may be thousands of rules, and of such calls as many as are decided
+// at once.
+func newRecorderOnce(m *Metrics, p *decision.Policy) *recorder {
+	return &recorder{metrics: m, policy: p, rules: map[*descriptors.Rule]*ruleSeries{}, none: newRuleSeries(m, ""), once: true}
+}
+
+func (r *recorder) add(rule *descriptors.Rule) *ruleSeries {
+	s := newRuleSeries(r.metrics, rule.Name())
+	s.entries = r.metrics.entries.rule(rule)
+	r.rules[rule] = s
+	return s
+}
+
 // rule has the series of a rule; nil stands for no rule.
 func (r *recorder) rule(rule *descriptors.Rule) *ruleSeries {
-	if s, ok := r.rules[rule]; ok {
+	switch s := r.rules[rule]; {
+	case s != nil:
 		return s
+	case r.once && rule != nil:
+		return r.add(rule)
 	}
 	return r.none
 }
