@@ -266,3 +266,19 @@ func TestNothingIsLeftOfACall(t *testing.T) {
 		}
 	}
 }
+
+func TestIsASCII(t *testing.T) {
+	for n := range 40 {
+		text := []byte(strings.Repeat("\x7f", n))
+		if !isASCII(string(text)) {
+			t.Errorf("%d bytes that are", n)
+		}
+		for i := range text {
+			text[i] = 0x80
+			if isASCII(string(text)) {
+				t.Errorf("%d bytes of which the %dth isn't", n, i)
+			}
+			text[i] = 0x7f
+		}
+	}
+}
