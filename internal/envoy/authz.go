@@ -156,7 +156,7 @@ func (r *reply) denyCheck(a *decision.Answer, p *decision.Policy, reqs []*descri
 		answer.Body = grpcMessage(d, a)
 	} else {
 		if answer.Body == "" {
-			answer.Body, answer.ContentType = publicJSON(a), jsonType
+			answer.ContentType = jsonType
 		}
 		if answer.ContentType != "" {
 			r.set(contentType, answer.ContentType)
@@ -170,7 +170,14 @@ func (r *reply) denyCheck(a *decision.Answer, p *decision.Policy, reqs []*descri
 	to = end(appendUint(to, httpCode, uint64(answer.Status)), status) //nolint:gosec // 3 digits
 	r.wire = to
 	r.overwrite(deniedHeaders)
-	r.wire = end(appendBytes(r.wire, deniedBody, utf8Text(answer.Body)), denied)
+	if answer.Body != "" {
+		r.wire = appendBytes(r.wire, deniedBody, utf8Text(answer.Body))
+	} else {
+		var body int
+		r.wire, body = begin(r.wire, deniedBody)
+		r.wire = end(appendPublic(r.wire, a), body)
+	}
+	r.wire = end(r.wire, denied)
 }
 
 // status writes a google.rpc.Status.

@@ -3,6 +3,7 @@ package envoy
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,11 +110,42 @@ func public(a *decision.Answer) ratelimit.Denial {
 	return ratelimit.Denial{Error: "denied", Message: "The request is denied."}
 }
 
-// publicJSON is public as a body.
-func publicJSON(a *decision.Answer) string {
-	body, err := json.Marshal(public(a))
-	if err != nil { // no value of a Denial can't be written
-		return "{}"
+// appendPublic appends public as JSON, as encoding/json would write it.
+func appendPublic(to []byte, a *decision.Answer) []byte {
+	d := public(a)
+	to = appendQuoted(append(to, `{"error":`...), d.Error)
+	to = appendQuoted(append(to, `,"message":`...), d.Message)
+	if d.Resource != "" {
+		to = appendQuoted(append(to, `,"resource":`...), d.Resource)
 	}
-	return string(body)
+	if d.Limit != "" {
+		to = appendQuoted(append(to, `,"limit":`...), d.Limit)
+	}
+	if d.RetryAfterSeconds != 0 {
+		to = strconv.AppendFloat(append(to, `,"retry_after_seconds":`...), d.RetryAfterSeconds, 'f', -1, 64)
+	}
+	return append(to, '}')
+}
+
+// appendQuoted appends a text as JSON.
+func appendQuoted(to []byte, s string) []byte {
+	if plainJSON(s) {
+		return append(append(append(to, '"'), s...), '"')
+	}
+	quoted, err := json.Marshal(s)
+	if err != nil { // no text can't be written
+		return append(to, `""`...)
+	}
+	return append(to, quoted...)
+}
+
+// plainJSON reports whether a text stands for itself in JSON, in HTML too.
+func plainJSON(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ', c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }

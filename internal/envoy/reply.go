@@ -108,7 +108,7 @@ func appendBytes[T string | []byte](to []byte, field protowire.Number, value T) 
 // utf8Text is a text as an answer may have it. Parts of what is long may end within
 // a character, and Envoy admits where it can't read an answer.
 func utf8Text(s string) string {
-	if utf8.ValidString(s) {
+	if isASCII(s) || utf8.ValidString(s) {
 		return s
 	}
 	return strings.ToValidUTF8(s, string(utf8.RuneError))

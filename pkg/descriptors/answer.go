@@ -54,7 +54,8 @@ func (r *Rule) AllowHeaders(req *Request, e EntityInfo) []HeaderAnswer {
 	if r.onAllow == nil {
 		return nil
 	}
-	ev := r.rules.acquire(req, &e)
+	entity := e // which takes memory, where e would also if there is nothing to do
+	ev := r.rules.acquire(req, &entity)
 	defer r.rules.release(ev)
 	return r.onAllow.headersFor(ev)
 }
@@ -65,7 +66,8 @@ func (r *Rule) Denial(req *Request, e EntityInfo) *DenialAnswer {
 	if r.onDeny == nil {
 		return nil
 	}
-	ev := r.rules.acquire(req, &e)
+	entity := e // as in AllowHeaders
+	ev := r.rules.acquire(req, &entity)
 	defer r.rules.release(ev)
 	d := &DenialAnswer{Status: r.onDeny.status, ContentType: r.onDeny.contentType, Headers: r.onDeny.headersFor(ev)}
 	if r.onDeny.body == nil {

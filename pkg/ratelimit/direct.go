@@ -125,23 +125,32 @@ func (e *direct) charge(ctx context.Context, w *work) error {
 			return nil
 		}
 		s, err := e.store.Apply(ctx, &w.write)
-		var refused *RefusedError
-		switch {
-		case err == nil:
+		if err == nil {
 			w.observe(s)
 			if w.verdict == verdictWrite {
 				w.took()
 				return nil
 			}
-		case errors.As(err, &refused):
-			w.observe(refused.State)
-		case errors.Is(err, ErrNotApplied) && !errors.Is(err, ErrUnusable) && ctx.Err() == nil:
-		default:
-			return &unavailableError{err}
+		} else if err := w.refused(ctx, err); err != nil {
+			return err
 		}
 		w.replan()
 	}
 	return &contendedError{tries: maxTries}
+}
+
+// refused takes on the state by which a write was refused; the error is one
+// whose outcome is unknown.
+func (w *work) refused(ctx context.Context, err error) error {
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		w.observe(refused.State)
+	case errors.Is(err, ErrNotApplied) && !errors.Is(err, ErrUnusable) && ctx.Err() == nil:
+	default:
+		return &unavailableError{err}
+	}
+	return nil
 }
 
 // giveBack credits what was charged. Sent once: what an unknown outcome lost

@@ -126,7 +126,7 @@ func (d *Decision) Public() Denial {
 	}
 	switch d.Reason {
 	case ReasonExceeded:
-		p.Error, p.Message = "rate_limit_exceeded", "Rate limit exceeded; retry after "+strconv.FormatInt(WholeSeconds(d.RetryAfter), 10)+" s."
+		p.Error, p.Message = "rate_limit_exceeded", retryMessage(WholeSeconds(d.RetryAfter))
 	case ReasonNever:
 		p.Error, p.Message = "never", "The request takes more than the limit can hold."
 	case ReasonDisabled:
@@ -139,6 +139,12 @@ func (d *Decision) Public() Denial {
 		return Denial{}
 	}
 	return p
+}
+
+func retryMessage(seconds int64) string {
+	var room [64]byte
+	text := strconv.AppendInt(append(room[:0], "Rate limit exceeded; retry after "...), seconds, 10)
+	return string(append(text, " s."...))
 }
 
 // exceededJSON is the stable JSON form of a denial, for programs and admins.
