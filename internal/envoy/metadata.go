@@ -145,10 +145,16 @@ func appendTextEntry(to []byte, name, text string) []byte {
 	if text == "" {
 		return to
 	}
+	text = utf8Text(text)
+	if size := len(name) + len(text) + 6; size < 1<<7 { // nearly always: each length takes a byte
+		to = append(to, tagOf(structFields, protowire.BytesType), byte(size), tagOf(entryKey, protowire.BytesType), byte(len(name)))
+		to = append(to, name...)
+		to = append(to, tagOf(entryValue, protowire.BytesType), byte(len(text)+2), tagOf(valueString, protowire.BytesType), byte(len(text)))
+		return append(to, text...)
+	}
 	to, entry := beginEntry(to, name)
 	to, value := begin(to, entryValue)
-	to = appendBytes(to, valueString, utf8Text(text))
-	return end(end(to, value), entry)
+	return end(end(appendBytes(to, valueString, text), value), entry)
 }
 
 // appendNumberEntry appends an entry whose value is a number.

@@ -62,7 +62,7 @@ func (f *fields) other() bool {
 	case f.bad:
 	case f.tag&7 == numberKind:
 		f.number = n
-	case f.tag&7 == bytesKind && n <= uint64(len(f.message)-f.ended):
+	case f.tag&7 == bytesKind && n <= uint64(len(f.message[f.ended:])):
 		from := f.ended
 		f.ended += int(n) //nolint:gosec // not more than there is
 		f.value = f.message[from:f.ended]

@@ -80,8 +80,17 @@ func joinKey(namespace, entityID, resourceID, variantID, entity, resource string
 	if resource == resourceID {
 		resource = ""
 	}
-	all := namespace + string(sep) + entityID + string(sep) + resourceID + string(sep) + variantID + entity + resource
 	end := int(k.variantAt) + len(variantID)
+	var text strings.Builder
+	text.Grow(end + len(entity) + len(resource))
+	for _, part := range [...]string{namespace, entityID, resourceID} {
+		text.WriteString(part)
+		text.WriteByte(sep)
+	}
+	text.WriteString(variantID)
+	text.WriteString(entity)
+	text.WriteString(resource)
+	all := text.String()
 	k.id = all[:end]
 	k.entity, k.resource = k.EntityID(), k.ResourceID()
 	if entity != "" {
