@@ -43,6 +43,7 @@ type Decider struct {
 	behind   sync.WaitGroup // of shadows
 	slots    chan struct{}  // one taken for each of behind
 	once     *once
+	calls    sync.Pool // of *call
 }
 
 // New makes a Decider; a nil observer counts nothing.
@@ -60,7 +61,11 @@ func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Req
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	c := &call{limiter: d.limiter, policy: p, now: start}
+	c, ok := d.calls.Get().(*call)
+	if !ok {
+		c = new(call)
+	}
+	c.limiter, c.policy, c.now = d.limiter, p, start
 	if c.from = originOf(reqs); c.from.id != "" {
 		c.once = d.once
 	}
@@ -69,7 +74,20 @@ func (d *Decider) Decide(ctx context.Context, p *Policy, reqs []*descriptors.Req
 	if d.observer != nil {
 		d.observer.Decided(p, reqs, a, d.limiter.Now().Sub(start))
 	}
+	a.call = c
 	return *a
+}
+
+// Free gives back what an answer of Decide lies in, to be used for another: of it,
+// its parts above all, nothing may be used any more. One that isn't freed is
+// garbage.
+func (d *Decider) Free(a *Answer) {
+	c := a.call
+	if c == nil {
+		return
+	}
+	*a, *c = Answer{}, call{}
+	d.calls.Put(c)
 }
 
 // Look is what Decide would answer, without charging and without counting.

@@ -121,6 +121,8 @@ type Answer struct {
 	// Entity is whom the rule's charge is about.
 	Entity descriptors.EntityInfo
 	Err    error // why it is Invalid or Unavailable, or a fallback
+
+	call *call // what it lies in, see Decider.Free
 }
 
 // Charge is the charge that has an index in the decision; nil: there is none.

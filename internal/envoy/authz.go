@@ -48,6 +48,7 @@ func (s *extAuthz) decide(ctx context.Context, c *call) (*reply, error) {
 	}
 	policy := s.cfg.Policy()
 	a := s.cfg.Decider.Decide(ctx, policy, c.ptrs)
+	defer s.cfg.Decider.Free(&a)
 	if ctx.Err() != nil {
 		s.cfg.ExtAuthz.Late()
 	}

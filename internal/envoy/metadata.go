@@ -147,9 +147,10 @@ func appendTextEntry(to []byte, name, text string) []byte {
 	}
 	text = utf8Text(text)
 	if size := len(name) + len(text) + 6; size < 1<<7 { // nearly always: each length takes a byte
-		to = append(to, tagOf(structFields, protowire.BytesType), byte(size), tagOf(entryKey, protowire.BytesType), byte(len(name)))
+		field, key, value := byte(size), byte(len(name)), byte(len(text)) //nolint:gosec // of which size is the sum
+		to = append(to, tagOf(structFields, protowire.BytesType), field, tagOf(entryKey, protowire.BytesType), key)
 		to = append(to, name...)
-		to = append(to, tagOf(entryValue, protowire.BytesType), byte(len(text)+2), tagOf(valueString, protowire.BytesType), byte(len(text)))
+		to = append(to, tagOf(entryValue, protowire.BytesType), value+2, tagOf(valueString, protowire.BytesType), value)
 		return append(to, text...)
 	}
 	to, entry := beginEntry(to, name)
