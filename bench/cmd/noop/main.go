@@ -37,7 +37,7 @@ func serve(ctx context.Context, address string, reject bool) error {
 	if err != nil {
 		return err
 	}
-	s := grpc.NewServer(server.GRPCOptions(slog.Default(), func() {})...)
+	s := grpc.NewServer(append(server.GRPCOptions(slog.Default(), func() {}), grpc.ForceServerCodecV2(noop.NewCodec()))...)
 	noop.Register(s, reject)
 	stopped := context.AfterFunc(ctx, s.Stop)
 	defer stopped()
