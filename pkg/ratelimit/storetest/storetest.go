@@ -93,7 +93,7 @@ func (b *bucket) send(t failer, w *ratelimit.Write) bool {
 	t.Helper()
 	w.Key = b.key
 	want, holds := w.Execute(b.state)
-	got, err := b.store.Apply(t.Context(), w)
+	got, err := b.apply(t, w)
 	var refused *ratelimit.RefusedError
 	switch {
 	case err == nil && !holds:
@@ -108,6 +108,18 @@ func (b *bucket) send(t failer, w *ratelimit.Write) bool {
 	same(t, "Apply", b.state, got)
 	b.read(t)
 	return holds
+}
+
+// apply applies a write. One that the store says wasn't applied is sent again: on a
+// busy machine a connection to a server isn't always there in time.
+func (b *bucket) apply(t failer, w *ratelimit.Write) (got ratelimit.State, err error) {
+	const attempts = 3
+	for range attempts {
+		if got, err = b.store.Apply(t.Context(), w); !errors.Is(err, ratelimit.ErrNotApplied) {
+			break
+		}
+	}
+	return got, err
 }
 
 // read compares what Get returns.
