@@ -54,35 +54,37 @@ func measure(ctx context.Context, callers, keys int, d time.Duration, f charge) 
 	}, nil
 }
 
-// load charges for a time. The first error ends it.
+// load charges for a time. The first error ends it. What a caller does beside its
+// charges counts as theirs, so it is little: one look at the clock for each, and a
+// time that is written behind the last.
 func load(ctx context.Context, callers, keys int, d time.Duration, f charge) (*hist.H, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	end := time.Now().Add(d)
-	each := make([]hist.H, callers)
+	each := make([][]time.Duration, callers)
 	var wg sync.WaitGroup
 	for i := range each {
 		wg.Go(func() {
 			ctx, cancelOwn := context.WithCancel(ctx) // each caller has its own, as a request has
 			defer cancelOwn()
-			h, rng := &each[i], rand.New(rand.NewPCG(7, uint64(i))) //nolint:gosec // a load, which guards nothing
-			for ctx.Err() == nil {
-				start := time.Now()
-				if start.After(end) {
-					return
-				}
+			rng := rand.New(rand.NewPCG(7, uint64(i))) //nolint:gosec // a load, which guards nothing
+			for start := time.Now(); ctx.Err() == nil && start.Before(end); {
 				if err := f(ctx, rng.IntN(keys)); err != nil {
 					cancel(err)
 					return
 				}
-				h.Add(time.Since(start))
+				now := time.Now()
+				each[i] = append(each[i], now.Sub(start))
+				start = now
 			}
 		})
 	}
 	wg.Wait()
 	all := new(hist.H)
-	for i := range each {
-		all.Merge(&each[i])
+	for _, times := range each {
+		for _, t := range times {
+			all.Add(t)
+		}
 	}
 	return all, context.Cause(ctx)
 }
