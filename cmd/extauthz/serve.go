@@ -54,6 +54,7 @@ func serve(c *cobra.Command, _ []string) error {
 	}
 	server.LogProblems(c.Context(), log, report)
 	defer server.TuneGC()()
+	defer server.TuneProcessors(c.Context())()
 	// The files that it names are watched, and refused, for themselves.
 	reload := func() (*config.Config, *config.Report) {
 		return config.Load(path, config.Options{Flags: c.Flags(), LeaveFiles: true})

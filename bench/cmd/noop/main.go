@@ -33,6 +33,7 @@ func main() {
 
 func serve(ctx context.Context, address string, reject bool) error {
 	defer server.TuneGC()()
+	defer server.TuneProcessors(ctx)()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
