@@ -53,7 +53,7 @@ const (
 	hot = 2
 	// calm is after how many looks there are to be fewer, if as many would have been
 	// too many in each.
-	calm = 100
+	calm = 20
 )
 
 // processors are how many processors the process uses.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
@@ -49,7 +51,7 @@ func (m *measurement) plot(path string, admitted map[string]admissions) error {
 		}},
 	}
 	if admitted != nil {
-		panels = append(panels, panel{"passed around a minute's edge", []string{""}, func(_ int, s string) float64 { return float64(admitted[s].edge) }})
+		panels = append(panels, panel{"passed at a minute's edge", []string{""}, func(_ int, s string) float64 { return float64(admitted[s].edge) }})
 	}
 	row := make([]*plot.Plot, len(panels))
 	for i := range panels {
@@ -64,10 +66,10 @@ func (m *measurement) plot(path string, admitted map[string]admissions) error {
 func (m *measurement) panel(c *panel, legend bool) (*plot.Plot, error) {
 	p := figure.New(c.title, "")
 	width := vg.Points(5)
-	for i, s := range m.subjects {
-		if s.name == dynamodb { // on the stand-in's milliseconds nothing else would be seen
-			continue
-		}
+	shown := slices.DeleteFunc(slices.Clone(m.subjects), func(s *subject) bool {
+		return s.name == dynamodb // beside the stand-in's milliseconds nothing else would be seen
+	})
+	for i, s := range shown {
 		values := make(plotter.Values, len(c.groups))
 		for g := range c.groups {
 			values[g] = c.value(g, s.name)
@@ -77,7 +79,7 @@ func (m *measurement) panel(c *panel, legend bool) (*plot.Plot, error) {
 			return nil, err
 		}
 		bars.LineStyle.Width = 0
-		bars.Color, bars.Offset = plotutil.Color(i), width*vg.Length(float64(i)-float64(len(m.subjects)-1)/2)
+		bars.Color, bars.Offset = plotutil.Color(i), width*vg.Length(float64(i)-float64(len(shown)-1)/2)
 		p.Add(bars)
 		if legend {
 			p.Legend.Add(s.name, bars)
