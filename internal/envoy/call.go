@@ -27,9 +27,11 @@ type reader struct {
 	message func(wire []byte, c *call) error
 }
 
-// unmarshal reads a message. The bytes may be reused: the texts of the requests
-// are parts of one copy.
+// unmarshal reads a message, in place of what was read before: gRPC reads a second
+// message, where a client sends one, before it refuses both. The bytes may be
+// reused: the texts of the requests are parts of one copy.
 func (c *call) unmarshal(wire []byte) error {
+	c.empty()
 	text := string(wire)
 	if !strings.Contains(text, reservedPrefix) && c.read.byHand(text, c) {
 		return nil

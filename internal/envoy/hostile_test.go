@@ -3,6 +3,7 @@ package envoy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rlcommon "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"google.golang.org/grpc"
@@ -331,6 +333,32 @@ func TestHostileSizes(t *testing.T) {
 		}
 		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("%s: took %v", name, took)
+		}
+	}
+}
+
+// TestASecondMessageIsRefused, and nothing of either is found in the calls of others.
+func TestASecondMessageIsRefused(t *testing.T) {
+	w := newWorld(t, `rules: [{name: tenant, entity: "${descriptor.tenant}", default_limits: {n: 1/day}}]`)
+	others := make([]*rlcommon.RateLimitDescriptor, mostKept)
+	for round := range 50 {
+		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, hostileServices(t)[0].method, grpc.ForceCodecV2(wireCodec{NewCodec()}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{mostKept, 1} {
+			if err := stream.SendMsg(bytes.Repeat(rateLimitWire("edge", "tenant", "hostile"), n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(stream.CloseSend(), stream.RecvMsg(new([]byte))); status.Code(err) != codes.Internal {
+			t.Errorf("two messages are answered with %v", err)
+		}
+		for i := range others {
+			others[i] = descriptor("tenant", fmt.Sprint(round, i))
+		}
+		if answer := w.limit(t, "edge", others...); answer.GetOverallCode() != rlsv3.RateLimitResponse_OK {
+			t.Fatalf("round %d: others are answered %v", round, answer)
 		}
 	}
 }

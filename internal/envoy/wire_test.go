@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"bytes"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -279,6 +281,35 @@ func TestIsASCII(t *testing.T) {
 				t.Errorf("%d bytes of which the %dth isn't", n, i)
 			}
 			text[i] = 0x7f
+		}
+	}
+}
+
+// TestACallIsReadAnew: where a client sends a second message, gRPC has it read into
+// the call of the first before it refuses both. Nothing of either is left.
+func TestACallIsReadAnew(t *testing.T) {
+	wires := map[string][]byte{"none": nil}
+	for name, n := range map[string]int{"one": 1, "many": mostKept} {
+		for kind, value := range map[string]string{"": "acme", ", as a message": "a\xff"} {
+			wires[name+kind] = bytes.Repeat(rateLimitWire("edge", "tenant", value), n)
+		}
+	}
+	for first, before := range wires {
+		for second, wire := range wires {
+			pool := callPool{read: readers[0].reader}
+			c, fresh := pool.get(), pool.get()
+			if err := errors.Join(c.unmarshal(before), c.unmarshal(wire), fresh.unmarshal(wire)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(askedOf(fresh), askedOf(c), likeness); diff != "" {
+				t.Errorf("%s after %s (-want +got):\n%s", second, first, diff)
+			}
+			c.empty()
+			for i, req := range c.reqs[:cap(c.reqs)] {
+				if len(req.Entries) > 0 || req.Hits > 0 {
+					t.Errorf("%s after %s: of request %d there is left %v", second, first, i, req)
+				}
+			}
 		}
 	}
 }
