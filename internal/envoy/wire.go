@@ -89,9 +89,6 @@ func (f *fields) varint() uint64 {
 	return 0
 }
 
-// raw is the whole field.
-func (f *fields) raw() string { return f.message[f.begun:f.ended] }
-
 // text takes the field as a text.
 func (f *fields) text(to *string) bool {
 	*to = f.value
@@ -268,7 +265,8 @@ func readCheck(text string, c *call) bool {
 			return false
 		}
 	}
-	var source, destination, request, rest string
+	var source, destination, request string
+	var rest []byte
 	of, ok := fields{message: attributes}, !f.bad
 	for ok && of.next() {
 		switch of.tag {
@@ -281,7 +279,7 @@ func readCheck(text string, c *call) bool {
 		case 10<<3 | bytesKind:
 			ok = readPair(of.value, &c.extensions)
 		default:
-			rest += of.raw()
+			rest = of.appendAttribute(rest)
 		}
 	}
 	if !ok || of.bad {
@@ -292,14 +290,23 @@ func readCheck(text string, c *call) bool {
 	return around(rest, req) && readPeer(source, &req.Source) && readPeer(destination, &req.Destination) && readRequest(request, c)
 }
 
+// appendAttribute appends an attribute that is to be read through a message. Envoy
+// sends metadata also where there is none, which is as if it didn't.
+func (f *fields) appendAttribute(to []byte) []byte {
+	if f.value == "" && (f.tag == 11<<3|bytesKind || f.tag == 13<<3|bytesKind) {
+		return to
+	}
+	return append(to, f.message[f.begun:f.ended]...)
+}
+
 // around begins a check with what is in attributes that aren't read by hand.
-func around(rest string, req *descriptors.Request) bool {
-	if rest == "" {
+func around(rest []byte, req *descriptors.Request) bool {
+	if len(rest) == 0 {
 		req.Protocol, req.Hits = descriptors.ProtocolExtAuthz, 1
 		return true
 	}
 	message := &authv3.CheckRequest{Attributes: new(authv3.AttributeContext)}
-	if proto.Unmarshal([]byte(rest), message.Attributes) != nil {
+	if proto.Unmarshal(rest, message.Attributes) != nil {
 		return false
 	}
 	descriptors.FromCheck(message, req)

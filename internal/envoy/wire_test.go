@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -189,6 +190,8 @@ func TestOddCallsAreReadAsMessages(t *testing.T) {
 		"two times":             attributes(request(text(1, number(1, 1)), text(1, number(2, 1)), text(2, get))),
 		"a time far away":       attributes(request(text(1, number(1, 1<<62), number(2, 1<<40)), text(2, get))),
 		"extensions":            attributes(request(text(2, get)), text(10, text(1, "a"), text(2, "b")), text(10, text(2, "c"))),
+		"no metadata":           attributes(text(11), request(text(2, get)), text(13)),
+		"metadata, then none":   attributes(text(11, text(1, text(1, "a"), text(2))), request(text(2, get)), text(11)),
 		"metadata in two parts": attributes(text(11, text(1, text(1, "a"), text(2))), request(text(2, get)), text(11, text(1, text(1, "b"), text(2)))),
 		"metadata in rubble":    attributes(text(11, "\xff"), request(text(2, get))),
 
@@ -219,6 +222,34 @@ func TestOddCallsAreReadAsMessages(t *testing.T) {
 	} {
 		for _, r := range readers {
 			t.Run(r.name+"/"+name, func(t *testing.T) { sameAsMessages(t, r.reader, []byte(wire)) })
+		}
+	}
+}
+
+// TestManyFieldsCostWhatTheyAre: what is read of a call takes memory as it is long,
+// whatever it consists of.
+func TestManyFieldsCostWhatTheyAre(t *testing.T) {
+	const n = 1 << 15
+	attributes := func(field string) []byte {
+		return protowire.AppendString([]byte{1<<3 | bytesKind}, strings.Repeat(field, n))
+	}
+	for name, c := range map[string]struct {
+		reader
+		wire []byte
+	}{
+		"descriptors": {readers[0].reader, []byte("\x0a\x01d" + strings.Repeat("\x12\x00", n))},
+		"entries":     {readers[0].reader, protowire.AppendString([]byte("\x0a\x01d\x12"), strings.Repeat("\x0a\x00", n))},
+		"attributes":  {readers[1].reader, attributes("\x7a\x00")},
+		"metadata":    {readers[1].reader, attributes("\x5a\x02\x0a\x00")},
+		"sources":     {readers[1].reader, attributes("\x0a\x02\x22\x00")},
+		"extensions":  {readers[1].reader, attributes("\x52\x00")},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := (&call{read: c.reader}).unmarshal(c.wire)
+		runtime.ReadMemStats(&after)
+		if taken := after.TotalAlloc - before.TotalAlloc; err != nil || taken > 500*n {
+			t.Errorf("%s: %v, %d bytes for each", name, err, taken/n)
 		}
 	}
 }
