@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,6 +127,9 @@ func (d *Decider) shadows(ctx context.Context, p *Policy, now time.Time, parts [
 			d.shadowed(p, all[i].Rule, &ratelimit.Decision{}, errBusy)
 		}
 		return
+	}
+	for i := range all { // of the request nothing else is in a charge
+		all[i].Query.Tier = strings.Clone(all[i].Query.Tier)
 	}
 	ctx = context.WithoutCancel(ctx)
 	d.behind.Go(func() {

@@ -3,6 +3,9 @@ package decision
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -233,6 +236,34 @@ func TestShadowsKeepNobodyWaiting(t *testing.T) {
 	if len(f.watch.shadowed) != 1 || f.watch.shadowed[0] != ratelimit.ReasonAllowed {
 		t.Errorf("shadows: %v", f.watch.shadowed)
 	}
+}
+
+// TestShadowsHoldNoRequest: what is to be decided behind a call may wait long, and
+// the texts of a request are parts of one.
+func TestShadowsHoldNoRequest(t *testing.T) {
+	const calls, size = 64, 1 << 20
+	strict := perUser
+	strict.Name, strict.Enforce, strict.Tier = text("strict"), text("0%"), text("${descriptor.tier}")
+	store := held{embedstore.New(embedstore.Config{}), make(chan struct{})}
+	f := newFixture(t, store, hierarchy.Document{}, strict, perUser)
+	f.decider.observer = nil // the fixture's is for one call at a time
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for i := range calls {
+		request := fmt.Sprintf("%04dgold", i) + strings.Repeat("x", size)
+		a := f.decide(descriptor("user", request[:4], "tier", request[4:8], "rest", request[8:]))
+		f.decider.Free(&a)
+	}
+	if grown := heap() - before; grown > calls*size/4 {
+		t.Errorf("%d KB are held for each of the calls whose shadows wait", grown/calls>>10)
+	}
+	close(store.free)
+	f.decider.Wait()
 }
 
 // TestShadowsAreBounded: neither one call nor many of them make more shadows
