@@ -288,6 +288,26 @@ func TestATakenPortFails(t *testing.T) {
 	}
 }
 
+// TestLargeCallsGetThrough: a call may be as large as gRPC takes, which is more than
+// the window of a stream, and many may be under way on a connection whose window is
+// that of one.
+func TestLargeCallsGetThrough(t *testing.T) {
+	r := runService(t, fmt.Sprintf(oneRule, "edge"))
+	const most = 4 << 20
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if code, err := ask(t.Context(), r.conn, strings.Repeat("x", most-64)); err != nil || code != codeOK {
+				t.Errorf("code %d, %v", code, err)
+			}
+		})
+	}
+	all.Wait()
+	if _, err := ask(t.Context(), r.conn, strings.Repeat("x", most)); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one that is larger: %v", err)
+	}
+}
+
 func TestServingOnASocketAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "grpc")
 	r := runService(t, "listen: {grpc: 'unix:"+path+"', metrics: '', admin: ''}\n")
