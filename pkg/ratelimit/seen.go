@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +60,8 @@ func (s *seen) put(k string, v sight) {
 			return
 		}
 		s.bytes -= weight(k, &old)
+	} else {
+		k = strings.Clone(k) // behind it lie the key's raw parts
 	}
 	s.bytes += weight(k, &v)
 	s.lru.Add(k, v)
