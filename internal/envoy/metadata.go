@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/extauthz/extauthz/internal/decision"
-	"github.com/extauthz/extauthz/pkg/descriptors"
 	"github.com/extauthz/extauthz/pkg/ratelimit"
 )
 
@@ -55,7 +54,7 @@ func appendMetadata(to []byte, field protowire.Number, a *decision.Answer, p *de
 	if len(a.Decision.Buckets) > 0 || a.Source == ratelimit.SourceFallback {
 		to = appendTextEntry(to, metaSource, a.Source.String())
 	}
-	to = appendTextEntry(to, metaShadow, shadowsOf(a))
+	to = appendShadows(to, a)
 	to = appendAdopted(to, a)
 	if limit != nil && field == checkMetadata {
 		to = appendOverride(to, &limit.Limit)
@@ -83,25 +82,30 @@ func charged(a *decision.Answer) (entity, resource string, l *ratelimit.LimitSta
 	return "", "", nil
 }
 
-// shadowsOf are the rules that aren't enforced and took a request.
-func shadowsOf(a *decision.Answer) string {
-	names := ""
+// appendShadows appends the names of the rules that aren't enforced and took a
+// request, with commas between.
+func appendShadows(to []byte, a *decision.Answer) []byte {
+	var entry, value, names int // where they begin; 0: they haven't
 	for i := range a.Parts {
-		for _, s := range a.Parts[i].Outcome.Shadows {
-			names = join(names, s.Rule)
+		for j := range a.Parts[i].Outcome.Shadows {
+			rule := a.Parts[i].Outcome.Shadows[j].Rule
+			switch {
+			case rule == nil:
+				continue
+			case names > 0:
+				to = append(to, ',')
+			default:
+				to, entry = beginEntry(to, metaShadow)
+				to, value = begin(to, entryValue)
+				to, names = begin(to, valueString)
+			}
+			to = append(to, utf8Text(rule.Name())...)
 		}
 	}
-	return names
-}
-
-func join(names string, r *descriptors.Rule) string {
-	switch {
-	case r == nil:
-		return names
-	case names == "":
-		return r.Name()
+	if names == 0 {
+		return to
 	}
-	return names + "," + r.Name()
+	return end(end(end(to, names), value), entry)
 }
 
 // overrideUnits are the units that Envoy can be told of.

@@ -1,12 +1,18 @@
 package envoy
 
 import (
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/extauthz/extauthz/internal/decision"
+	"github.com/extauthz/extauthz/pkg/descriptors"
 )
 
 const metadataRules = `
@@ -110,5 +116,27 @@ func TestMetadataCanBeSwitchedOff(t *testing.T) {
 	}
 	if got := w.limit(t, "edge", descriptor("tenant", "a", "path", "/v1")).GetDynamicMetadata(); got != nil {
 		t.Errorf("a descriptor: %v", got)
+	}
+}
+
+// TestNamesOfManyShadows are written once each.
+func TestNamesOfManyShadows(t *testing.T) {
+	policy := policyOf(t, "rules: [{name: a-rule-that-is-not-enforced, enforce: 0%, entity: x, default_limits: {n: 1/day}}]")
+	policy.DynamicMetadata = true
+	rule := policy.Rules.All()[0]
+	shadows := slices.Repeat([]descriptors.RuleCharge{{Rule: rule}}, descriptors.MaxCharges)
+	a := &decision.Answer{Parts: slices.Repeat([]decision.Part{{Outcome: descriptors.Outcome{Shadows: shadows}}}, maxDescriptors)}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	wire := appendMetadata(nil, responseMetadata, a, policy)
+	runtime.ReadMemStats(&after)
+	if taken := after.TotalAlloc - before.TotalAlloc; taken > 20*uint64(len(wire)) {
+		t.Errorf("%d bytes are taken for %d", taken, len(wire))
+	}
+	answer := new(rlsv3.RateLimitResponse)
+	wellWritten(t, "many shadows", wire, answer)
+	names := strings.Split(answer.GetDynamicMetadata().GetFields()[metaShadow].GetStringValue(), ",")
+	if len(names) != maxDescriptors*descriptors.MaxCharges || slices.ContainsFunc(names, func(n string) bool { return n != rule.Name() }) {
+		t.Errorf("%d names, %.100q", len(names), names)
 	}
 }
