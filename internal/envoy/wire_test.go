@@ -230,8 +230,12 @@ func TestOddCallsAreReadAsMessages(t *testing.T) {
 // whatever it consists of.
 func TestManyFieldsCostWhatTheyAre(t *testing.T) {
 	const n = 1 << 15
-	attributes := func(field string) []byte {
-		return protowire.AppendString([]byte{1<<3 | bytesKind}, strings.Repeat(field, n))
+	within := func(field string, numbers ...byte) []byte { // the outermost first
+		wire := []byte(strings.Repeat(field, n))
+		for i := len(numbers) - 1; i >= 0; i-- {
+			wire = protowire.AppendBytes([]byte{numbers[i]<<3 | bytesKind}, wire)
+		}
+		return wire
 	}
 	for name, c := range map[string]struct {
 		reader
@@ -239,10 +243,12 @@ func TestManyFieldsCostWhatTheyAre(t *testing.T) {
 	}{
 		"descriptors": {readers[0].reader, []byte("\x0a\x01d" + strings.Repeat("\x12\x00", n))},
 		"entries":     {readers[0].reader, protowire.AppendString([]byte("\x0a\x01d\x12"), strings.Repeat("\x0a\x00", n))},
-		"attributes":  {readers[1].reader, attributes("\x7a\x00")},
-		"metadata":    {readers[1].reader, attributes("\x5a\x02\x0a\x00")},
-		"sources":     {readers[1].reader, attributes("\x0a\x02\x22\x00")},
-		"extensions":  {readers[1].reader, attributes("\x52\x00")},
+		"attributes":  {readers[1].reader, within("\x7a\x00", 1)},
+		"metadata":    {readers[1].reader, within("\x5a\x02\x0a\x00", 1)},
+		"sources":     {readers[1].reader, within("\x0a\x02\x22\x00", 1)},
+		"extensions":  {readers[1].reader, within("\x52\x00", 1)},
+		"headers":     {readers[1].reader, within("\x1a\x00", 1, 4, 2)},
+		"raw headers": {readers[1].reader, within("\x0a\x06\x0a\x01x\x1a\x01y", 1, 4, 2, 13)},
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -111,15 +111,27 @@ func FromCheck(req *authv3.CheckRequest, into *Request) {
 // name are one, with commas between, as Envoy has it in the other form.
 func headersOf(raw []*corev3.HeaderValue) map[string]string {
 	headers := make(map[string]string, len(raw))
+	var several map[string][]string // :: name -> its values
 	for _, h := range raw {
 		name, value := strings.ToLower(h.GetKey()), h.GetValue()
 		if value == "" {
 			value = string(h.GetRawValue())
 		}
-		if before, again := headers[name]; again {
-			value = before + "," + value
+		before, again := headers[name]
+		if !again {
+			headers[name] = value
+			continue
 		}
-		headers[name] = value
+		if several == nil {
+			several = map[string][]string{}
+		}
+		if several[name] == nil {
+			several[name] = []string{before}
+		}
+		several[name] = append(several[name], value)
+	}
+	for name, values := range several {
+		headers[name] = strings.Join(values, ",")
 	}
 	return headers
 }
