@@ -2,6 +2,7 @@ package embedstore
 
 import (
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/extauthz/extauthz/pkg/ratelimit"
@@ -70,6 +71,7 @@ func (s *shard) apply(id bucketKey, w *ratelimit.Write, keep ratelimit.Stamp) (r
 	if s.buckets == nil {
 		s.buckets = make(map[bucketKey]*ratelimit.State)
 	}
+	id.rest = strings.Clone(id.rest) // around it lies all else of the key
 	s.buckets[id] = &next
 	s.touch(id)
 	s.peak = max(s.peak, len(s.buckets))

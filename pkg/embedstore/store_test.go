@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,22 +158,36 @@ func TestShrink(t *testing.T) {
 }
 
 func TestBytesPerBucket(t *testing.T) {
-	const n, most = 200_000, 300
+	const most = 300
+	short := bytesPerBucket(t, "api", 200_000)
+	if short > most {
+		t.Errorf("%d bytes a bucket, more than %d", short, most)
+	}
+	// A path is three times as long in a key's ID, behind which it lies itself.
+	name, path := bytesPerBucket(t, strings.Repeat("x", 126), 20_000), bytesPerBucket(t, strings.Repeat("/", 42), 20_000)
+	if path > name+16 {
+		t.Errorf("%d bytes a bucket of a path, %d of a name", path, name)
+	}
+	t.Logf("%d bytes a bucket, %d of a long name, %d of a path", short, name, path)
+}
+
+func bytesPerBucket(t *testing.T, resource string, n int) uint64 {
+	t.Helper()
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	s := New(Config{})
 	for i := range n {
-		apply(t, s, take(key(t, i), 0, 1))
+		k, err := ratelimit.NewKey("default", fmt.Sprintf("user-%d", i), resource, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, s, take(k, 0, 1))
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	each := (after.HeapAlloc - before.HeapAlloc) / n
-	t.Logf("%d bytes a bucket", each)
-	if each > most {
-		t.Errorf("%d bytes a bucket, more than %d", each, most)
-	}
 	runtime.KeepAlive(s)
+	return (after.HeapAlloc - before.HeapAlloc) / uint64(n)
 }
 
 func TestAllocations(t *testing.T) {
