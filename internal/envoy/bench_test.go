@@ -34,7 +34,7 @@ func BenchmarkCall(b *testing.B) {
 	}
 	policy := &decision.Policy{Rules: c.Rules, Resolver: hierarchy.NewResolver(c.Namespace, c.Limits), InProcess: true, ResponseHeaders: c.ResponseHeaders, DynamicMetadata: c.DynamicMetadata}
 	cfg := Config{Decider: decision.New(limiter, nil), Policy: func() *decision.Policy { return policy }}
-	rls, authz, codec := newRateLimit(cfg), newExtAuthz(cfg), NewCodec()
+	rls, authz, codec := newRateLimit(cfg), newExtAuthz(cfg), NewCodec(nil)
 
 	call := func(b *testing.B, service answerer, wire []byte) {
 		b.ReportAllocs()

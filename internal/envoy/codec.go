@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"bytes"
+	"errors"
 
 	"google.golang.org/grpc/encoding"
 	stock "google.golang.org/grpc/encoding/proto" // registers the codec that this one rests on
@@ -17,19 +18,34 @@ import (
 // let through what fails: one byte in a header would switch the limiter off.
 // So bytes that aren't UTF-8 are escaped (see appendEscaped), and the request
 // is decided like any other. Different texts stay different.
-type Codec struct{ encoding.CodecV2 }
+type Codec struct {
+	encoding.CodecV2
+	fault func(fault any)
+}
 
 var _ encoding.CodecV2 = Codec{}
 
-// NewCodec makes the codec for grpc.ForceServerCodecV2.
-func NewCodec() Codec { return Codec{encoding.GetCodecV2(stock.Name)} }
+// NewCodec makes the codec for grpc.ForceServerCodecV2. fault is told when reading
+// a call panics, by a fault of this program: gRPC reads outside of interceptors, so
+// that nothing else keeps it from ending every other call. It may be nil.
+func NewCodec(fault func(fault any)) Codec { return Codec{encoding.GetCodecV2(stock.Name), fault} }
+
+// errFault is all that a caller is told of a fault.
+var errFault = errors.New("a fault of the service")
 
 // Unmarshal reads a message. The bytes are copied: data may be reused.
-func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
+func (c Codec) Unmarshal(data mem.BufferSlice, v any) (err error) {
 	call, ok := v.(*call)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
+	defer func() {
+		if fault := recover(); fault != nil {
+			if err = errFault; c.fault != nil {
+				c.fault(fault)
+			}
+		}
+	}()
 	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buf.Free()
 	return call.unmarshal(buf.ReadOnlyData())

@@ -253,7 +253,7 @@ func BenchmarkUnmarshal(b *testing.B) {
 		"ext_authz":         {checkWire(b, "acme"), &check.calls},
 		"ext_authz/escaped": {bytes.Replace(checkWire(b, "acme"), []byte("acme"), []byte("ac\xffe"), 1), &check.calls},
 	} {
-		data, codec := mem.BufferSlice{mem.SliceBuffer(tc.wire)}, NewCodec()
+		data, codec := mem.BufferSlice{mem.SliceBuffer(tc.wire)}, NewCodec(nil)
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -264,5 +264,18 @@ func BenchmarkUnmarshal(b *testing.B) {
 				tc.calls.put(c)
 			}
 		})
+	}
+}
+
+// gRPC reads outside of interceptors: a fault there would end the process.
+func TestAFaultInReadingFailsTheCallAlone(t *testing.T) {
+	var told any
+	codec := NewCodec(func(fault any) { told = fault })
+	faulty := &call{read: reader{byHand: func(string, *call) bool { panic("out of range") }}}
+	if err := codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer("x")}, faulty); err == nil || strings.Contains(err.Error(), "range") {
+		t.Errorf("%v, want an error that says nothing of the fault", err)
+	}
+	if told != "out of range" {
+		t.Errorf("told %v", told)
 	}
 }

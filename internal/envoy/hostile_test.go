@@ -198,7 +198,7 @@ func (w *world) ask(t *testing.T, s *service, name string, wire []byte) codes.Co
 	defer cancel()
 	defer time.AfterFunc(time.Minute, cancel).Stop()
 	var raw []byte
-	err := w.conn.Invoke(ctx, s.method, wire, &raw, grpc.ForceCodecV2(wireCodec{NewCodec()}), grpc.MaxCallSendMsgSize(64<<20))
+	err := w.conn.Invoke(ctx, s.method, wire, &raw, grpc.ForceCodecV2(wireCodec{NewCodec(nil)}), grpc.MaxCallSendMsgSize(64<<20))
 	if err != nil {
 		code := status.Code(err)
 		switch code {
@@ -342,7 +342,7 @@ func TestASecondMessageIsRefused(t *testing.T) {
 	w := newWorld(t, `rules: [{name: tenant, entity: "${descriptor.tenant}", default_limits: {n: 1/day}}]`)
 	others := make([]*rlcommon.RateLimitDescriptor, mostKept)
 	for round := range 50 {
-		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, hostileServices(t)[0].method, grpc.ForceCodecV2(wireCodec{NewCodec()}))
+		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, hostileServices(t)[0].method, grpc.ForceCodecV2(wireCodec{NewCodec(nil)}))
 		if err != nil {
 			t.Fatal(err)
 		}

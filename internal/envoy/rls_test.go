@@ -293,7 +293,7 @@ func TestTextThatIsNotUTF8OverTheWire(t *testing.T) {
 		t.Helper()
 		response := new(rlsv3.RateLimitResponse)
 		err := w.conn.Invoke(t.Context(), "/"+RateLimitService+"/ShouldRateLimit", rateLimitWire("edge", "tenant", tenant), response,
-			grpc.ForceCodecV2(rawCodec{NewCodec().CodecV2}))
+			grpc.ForceCodecV2(rawCodec{NewCodec(nil).CodecV2}))
 		if err != nil {
 			t.Fatalf("%q: %v", tenant, err)
 		}

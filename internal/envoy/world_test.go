@@ -98,7 +98,7 @@ func newObservedWorld(t testing.TB, policy *decision.Policy, o decision.Observer
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer(grpc.ForceServerCodecV2(NewCodec()))
+	s := grpc.NewServer(grpc.ForceServerCodecV2(NewCodec(nil)))
 	New(Config{Decider: decision.New(limiter, o), Policy: func() *decision.Policy { return policy }}).Register(s)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

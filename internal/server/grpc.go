@@ -44,8 +44,12 @@ var healthNames = [...]string{"", "ratelimit", envoy.RateLimitService, envoy.Aut
 // GRPCOptions are what helps a server of many small calls, measured beside one
 // that answers without deciding: bench/ has the figures.
 func GRPCOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
+	failed := func(doing string, fault any) {
+		panicked()
+		log.Error("a call has failed by a fault of this program", "method", doing, "panic", fault, "stack", string(debug.Stack()))
+	}
 	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(envoy.NewCodec()),
+		grpc.ForceServerCodecV2(envoy.NewCodec(func(fault any) { failed("reading", fault) })),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ReadBufferSize(bufferSize),
 		grpc.WriteBufferSize(bufferSize),
@@ -54,7 +58,7 @@ func GRPCOptions(log *slog.Logger, panicked func()) []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.ConnectionTimeout(helloTimeout),
 		grpc.WaitForHandlers(true),
-		grpc.UnaryInterceptor(recovery(log, panicked)),
+		grpc.UnaryInterceptor(recovery(failed)),
 	}
 }
 
@@ -73,12 +77,11 @@ func newGRPC(services *envoy.Services, log *slog.Logger, panicked func(), more .
 
 // recovery answers INTERNAL for a call that panics: a fault of this program
 // must not end every other call. Fuzzing is there so that it has nothing to do.
-func recovery(log *slog.Logger, panicked func()) grpc.UnaryServerInterceptor {
+func recovery(failed func(method string, fault any)) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (response any, err error) {
 		defer func() {
 			if fault := recover(); fault != nil {
-				panicked()
-				log.Error("a call has failed by a fault of this program", "method", info.FullMethod, "panic", fault, "stack", string(debug.Stack()))
+				failed(info.FullMethod, fault)
 				response, err = nil, status.Error(codes.Internal, "a fault of the service")
 			}
 		}()

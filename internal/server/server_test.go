@@ -321,7 +321,7 @@ func TestServingOnASocketAlone(t *testing.T) {
 
 func TestAPanicEndsOneCall(t *testing.T) {
 	var panics int
-	intercept := recovery(slog.New(slog.DiscardHandler), func() { panics++ })
+	intercept := recovery(func(string, any) { panics++ })
 	_, err := intercept(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/x/y"}, func(context.Context, any) (any, error) {
 		panic("a fault")
 	})

@@ -228,7 +228,13 @@ func TestChangesDropWhatTheyName(t *testing.T) {
 		f.set(limited(hierarchy.SystemRef(), 7))
 		time.Sleep(6 * time.Second)
 		f.is(f.query("other1", "api"), "other1 system 7 v1004")
-		f.read("the system's change", 1, 1, 1, 1)
+		got = f.reads()
+		if got[0] != 1 || got[2] != 1 || got[3] != 1 {
+			t.Errorf("read %v for the system's change and one entity", got)
+		}
+		if got[1] < 1 || got[1] > 2 { // when is drawn, every 5 s or so
+			t.Errorf("%d polls in 6 s", got[1])
+		}
 	})
 }
 
