@@ -3,7 +3,7 @@
 // DynamoDB with a fixed latency and 1,000 writes a second for each key. The
 // stand-in is a process of its own, so that its CPU time is not the client's.
 //
-// The client collects garbage as the service does. It prints a table, and ends
+// The client collects garbage and uses processors as the service does. It prints a table, and ends
 // with an error where a goal is not met. Start reading at compare.
 package main
 
@@ -61,6 +61,7 @@ func main() {
 
 func run(c *comparison, long *soak, profile string, writes float64) (err error) {
 	defer server.TuneGC()()
+	defer server.TuneProcessors(context.Background())()
 	url, stop, err := startStandIn(c.latency, writes)
 	if err != nil {
 		return err
