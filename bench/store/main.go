@@ -3,8 +3,8 @@
 // DynamoDB with a fixed latency and 1,000 writes a second for each key. The
 // stand-in is a process of its own, so that its CPU time is not the client's.
 //
-// The client collects garbage and uses processors as the service does. It prints a table, and ends
-// with an error where a goal is not met. Start reading at compare.
+// The client collects garbage and uses processors as the service does. It prints a
+// table, and ends with an error where a goal is not met. Start reading at compare.
 package main
 
 import (
