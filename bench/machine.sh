@@ -30,7 +30,7 @@ mount -t tmpfs tmp /tmp
 ifconfig lo 127.0.0.1 up
 export HOME=/tmp TMPDIR=/tmp PATH=/bin:/bench LD_LIBRARY_PATH=/lib
 cd /bench
-sh /script 2>/tmp/errors || cat /tmp/errors
+sh /script 2>errors || cat errors
 poweroff -f
 INIT
 chmod +x "$root/init"

@@ -1,7 +1,7 @@
 package doctest
 
 import (
-	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,12 +16,13 @@ func figures(t *testing.T, text, heading string) []string {
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	var all []string
+	number := regexp.MustCompile(`^[0-9]`)
 	for line := range strings.Lines(section) {
 		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|-") {
 			continue
 		}
 		for cell := range strings.SplitSeq(strings.Trim(line, "|\n"), "|") {
-			if cell = strings.TrimSpace(cell); regexp.MustCompile(`^[0-9]`).MatchString(cell) {
+			if cell = strings.TrimSpace(cell); number.MatchString(cell) {
 				all = append(all, cell)
 			}
 		}
@@ -32,20 +33,13 @@ func figures(t *testing.T, text, heading string) []string {
 // Figures of the README are those of a committed table: each is a cell of one in
 // docs/benchmarks.md, where it may have its spread behind it.
 func TestFiguresAreMeasured(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	measured, err := os.ReadFile("../../docs/benchmarks.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := figures(t, string(readme), "What it takes")
+	measured := read(t, filepath.Join(root, "docs/benchmarks.md"))
+	found := figures(t, read(t, filepath.Join(root, "README.md")), "What it takes")
 	if len(found) == 0 {
 		t.Error("README.md has no figures of what it takes")
 	}
 	for _, figure := range found {
-		if !regexp.MustCompile(`\| ` + regexp.QuoteMeta(figure) + `( \([^|]*\))? \|`).Match(measured) {
+		if !regexp.MustCompile(`\| ` + regexp.QuoteMeta(figure) + `( \([^|]*\))? \|`).MatchString(measured) {
 			t.Errorf("README.md: %s is in no table of docs/benchmarks.md", figure)
 		}
 	}

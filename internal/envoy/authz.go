@@ -30,11 +30,8 @@ func newExtAuthz(cfg Config) *extAuthz {
 
 // Check answers as a call over gRPC is answered.
 func (s *extAuthz) Check(ctx context.Context, message *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	c := s.calls.get()
-	defer s.calls.put(c)
-	c.check(message)
 	response := new(authv3.CheckResponse)
-	if err := s.tell(ctx, c, response); err != nil {
+	if err := s.tell(ctx, func(c *call) { c.check(message) }, response); err != nil {
 		return nil, err
 	}
 	return response, nil

@@ -33,11 +33,8 @@ func newRateLimit(cfg Config) *rateLimit {
 
 // ShouldRateLimit answers as a call over gRPC is answered.
 func (s *rateLimit) ShouldRateLimit(ctx context.Context, message *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
-	c := s.calls.get()
-	defer s.calls.put(c)
-	c.rateLimit(message)
 	response := new(rlsv3.RateLimitResponse)
-	if err := s.tell(ctx, c, response); err != nil {
+	if err := s.tell(ctx, func(c *call) { c.rateLimit(message) }, response); err != nil {
 		return nil, err
 	}
 	return response, nil

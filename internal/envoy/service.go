@@ -101,8 +101,11 @@ func (e *endpoint) answer(ctx context.Context, read func(any) error, intercept g
 	return intercept(ctx, c, &e.info, e.handler)
 }
 
-// tell answers a call with a message.
-func (e *endpoint) tell(ctx context.Context, c *call, response proto.Message) error {
+// tell answers with a message what is asked by one, which take takes into a call.
+func (e *endpoint) tell(ctx context.Context, take func(*call), response proto.Message) error {
+	c := e.calls.get()
+	defer e.calls.put(c)
+	take(c)
 	r, err := e.decide(ctx, c)
 	if err != nil {
 		return err

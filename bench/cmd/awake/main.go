@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +45,7 @@ func run(command []string) error {
 	}
 	runtime.GOMAXPROCS(all.Count() + 1) // a thread for each, and one for the rest
 	spinning := make(chan error)
-	for cpu := range runtime.NumCPU() * 64 {
+	for cpu := range len(all) * strconv.IntSize { // as many as a set has room for
 		if all.IsSet(cpu) {
 			go spin(cpu, spinning)
 			if err := <-spinning; err != nil {

@@ -230,5 +230,5 @@ func median(v []time.Duration) time.Duration { return slices.Sorted(slices.Value
 func spread(v []time.Duration) string {
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 	sorted := slices.Sorted(slices.Values(v))
-	return fmt.Sprintf("%.0f (%.0f–%.0f)", us(median(v)), us(sorted[len(v)/4]), us(sorted[len(v)*3/4]))
+	return fmt.Sprintf("%.0f (%.0f–%.0f)", us(sorted[len(v)/2]), us(sorted[len(v)/4]), us(sorted[len(v)*3/4]))
 }

@@ -32,14 +32,11 @@ func (m *measurement) plot(path string, admitted map[string]admissions) error {
 		}
 	}
 	of := func(q question, subject string, f func(*sample) float64) float64 {
-		var all []float64
-		for i := range m.samples[cell{q, subject}] {
-			all = append(all, f(&m.samples[cell{q, subject}][i]))
-		}
-		if len(all) == 0 {
+		samples := m.samples[cell{q, subject}]
+		if len(samples) == 0 {
 			return 0
 		}
-		return median(all)
+		return median(figures(samples, f))
 	}
 	groups := []string{"1 key", "10,000 keys", "rejected"} // in the order of questions
 	_, unit := costs()

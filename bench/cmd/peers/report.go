@@ -101,12 +101,18 @@ func (m *measurement) judge(w io.Writer, g *goal) {
 	}
 }
 
-// spread is the median of a figure, with the least and the most.
-func spread(form string, samples []sample, f func(*sample) float64) string {
+// figures are a figure of each sample.
+func figures(samples []sample, f func(*sample) float64) []float64 {
 	all := make([]float64, len(samples))
 	for i := range samples {
 		all[i] = f(&samples[i])
 	}
+	return all
+}
+
+// spread is the median of a figure, with the least and the most.
+func spread(form string, samples []sample, f func(*sample) float64) string {
+	all := figures(samples, f)
 	return fmt.Sprintf(form+" ("+form+"–"+form+")", median(all), slices.Min(all), slices.Max(all))
 }
 
